@@ -1,0 +1,37 @@
+//! What a chatmail relay decides.
+//!
+//! A chatmail relay is a mail server for Delta Chat: accounts are created by their first login,
+//! only end-to-end encrypted mail enters or leaves, and new mail wakes the phone. This library
+//! holds those decisions and nothing else: it has no network, no thread, no global and no async
+//! runtime, so that it can live inside a Dovecot process as well as inside a Postfix filter.
+//!
+//! # Map
+//!
+//! | module | what it knows |
+//! |---|---|
+//! | [`config`] | `chatmail.ini` |
+//! | [`address`] | `localpart@mail_domain`, and what may never become a path |
+//! | [`mailbox`] | the directory of one address: the only place that knows its file names |
+//! | [`auth`] | login, creation of accounts, password hashes |
+//! | [`filter`] | one message's session: sender, recipients, header, body, verdict |
+//! | [`metadata`] | device tokens and server values behind IMAP METADATA |
+//! | [`push`] | the spool of pending notifications and its retry schedule |
+//!
+//! # Conventions
+//!
+//! A refusal is a value with a reason; an `Err` means *could not decide*, and every caller turns
+//! it into a temporary failure: never an accept, never a bounce.
+
+#![forbid(unsafe_code)]
+
+pub mod address;
+#[cfg(feature = "auth")]
+pub mod auth;
+pub mod config;
+#[cfg(feature = "filter")]
+pub mod filter;
+pub mod mailbox;
+#[cfg(feature = "metadata")]
+pub mod metadata;
+#[cfg(feature = "push")]
+pub mod push;

@@ -1,0 +1,1 @@
+//! The spool of pending notifications and its retry schedule.
