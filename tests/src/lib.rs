@@ -1,1 +1,32 @@
-//! x
+//! What a black-box test of a relay needs: a private relay, mail clients that show exact replies,
+//! sample messages, and a push service that records what it is told.
+//!
+//! # Map
+//!
+//! | module | what it knows |
+//! |---|---|
+//! | [`endpoints`] | where a running private relay listens and keeps its files |
+//! | [`instance`] | starts one through `cargo xtask relay`, stops it, shows its logs on failure |
+//! | [`imap`] | an IMAP client, one command at a time |
+//! | [`smtp`] | an SMTP client, one command at a time |
+//! | [`mail`] | encrypted and cleartext sample messages |
+//! | [`sink`] | a push service on loopback: records posts, answers what the test wants |
+//! | [`wait`] | waiting for something with a deadline, never for a time |
+//! | [`deltachat`] | Delta Chat itself, from PyPI in a virtual environment |
+//!
+//! The clients return [`std::io::Error`] only if the connection fails or the peer breaks the
+//! protocol. A refusal by the server is a value.
+
+pub mod deltachat;
+pub mod endpoints;
+pub mod imap;
+pub mod instance;
+pub mod mail;
+pub mod sink;
+pub mod smtp;
+pub mod wait;
+mod wire;
+
+pub use endpoints::Endpoints;
+pub use instance::Instance;
+pub use mail::Mail;

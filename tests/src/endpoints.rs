@@ -1,0 +1,58 @@
+//! Where a running private relay listens and keeps its files: `DIR/endpoints.json`.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+/// The contents of `DIR/endpoints.json`. The supervisor writes it when everything answers, and
+/// again whenever it had to restart one of its processes.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Endpoints {
+    /// The mail domain, as in an address.
+    pub domain: String,
+    /// The address all ports are bound to.
+    pub host: String,
+    /// IMAP over TLS.
+    pub imaps: u16,
+    /// IMAP with STARTTLS.
+    pub imap: u16,
+    /// Submission over TLS.
+    pub smtps: u16,
+    /// Submission with STARTTLS.
+    pub submission: u16,
+    /// Mail from other servers.
+    pub smtp: u16,
+    /// Dovecot's LMTP server, a Unix socket.
+    pub lmtp_socket: PathBuf,
+    /// `MAILBOXES_DIR`.
+    pub mailboxes_dir: PathBuf,
+    /// The instance's `chatmail.ini`.
+    pub config: PathBuf,
+    /// PEM file of the authority that signed the server's certificate.
+    pub ca_certificate: PathBuf,
+    /// Where notifications are posted.
+    pub push_url: String,
+    /// The rendered `dovecot.conf`.
+    pub dovecot_conf: PathBuf,
+    /// Holds the rendered `main.cf` and `master.cf`.
+    pub postfix_config_directory: PathBuf,
+    /// The running `chatmail-milter`.
+    pub milter_pid: u32,
+    /// The running `chatmail serve`.
+    pub serve_pid: u32,
+}
+
+impl Endpoints {
+    /// Reads `dir/endpoints.json`. `NotFound` until the relay is ready.
+    pub fn load(dir: &Path) -> io::Result<Endpoints> {
+        let text = fs::read(dir.join("endpoints.json"))?;
+        Ok(serde_json::from_slice(&text)?)
+    }
+
+    /// The mailbox directory of an address.
+    pub fn mailbox(&self, address: &str) -> PathBuf {
+        self.mailboxes_dir.join(address)
+    }
+}

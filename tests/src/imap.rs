@@ -1,0 +1,325 @@
+//! An IMAP client (RFC 3501) that shows what the server said.
+
+use std::fmt;
+use std::io;
+
+use crate::endpoints::Endpoints;
+use crate::wire::Wire;
+
+/// How the connection is protected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Security {
+    /// TLS from the first byte, port `imaps`.
+    Tls,
+    /// STARTTLS on port `imap`.
+    StartTls,
+}
+
+/// The tagged line that ends a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Status {
+    /// Done.
+    Ok,
+    /// Refused, or failed.
+    No,
+    /// Not understood.
+    Bad,
+}
+
+/// An untagged line; each `{n}` in `line` stands for the next of `literals`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Untagged {
+    /// Without the leading `* `.
+    pub line: String,
+    /// The literals of the line, in order.
+    pub literals: Vec<Vec<u8>>,
+}
+
+/// The server's whole answer to one command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// OK, NO or BAD.
+    pub status: Status,
+    /// The rest of the tagged line, e.g. `[UNAVAILABLE] Temporary authentication failure.`
+    pub text: String,
+    /// What came before it.
+    pub untagged: Vec<Untagged>,
+}
+
+impl Answer {
+    /// Whether the command was done.
+    pub fn is_ok(&self) -> bool {
+        self.status == Status::Ok
+    }
+
+    /// The response code in brackets, e.g. `UNAVAILABLE`.
+    pub fn code(&self) -> Option<&str> {
+        let code = self.text.strip_prefix('[')?;
+        code.split_once(']').map(|(code, _)| code)
+    }
+
+    /// The answer if the command was done, else an error that shows the answer.
+    pub fn ok(self) -> io::Result<Answer> {
+        match self.status {
+            Status::Ok => Ok(self),
+            _ => Err(io::Error::other(self.to_string())),
+        }
+    }
+}
+
+impl fmt::Display for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} {}", self.status, self.text)
+    }
+}
+
+/// One connection.
+pub struct Imap {
+    wire: Wire,
+    commands: u32,
+    /// The greeting, without `* `.
+    pub greeting: String,
+}
+
+impl Imap {
+    /// Connects and reads the greeting.
+    pub fn connect(endpoints: &Endpoints, security: Security) -> io::Result<Imap> {
+        let port = match security {
+            Security::Tls => endpoints.imaps,
+            Security::StartTls => endpoints.imap,
+        };
+        let mut wire = Wire::connect(&endpoints.host, port)?;
+        if security == Security::Tls {
+            wire.start_tls(endpoints)?;
+        }
+        let greeting = wire.text_line()?;
+        let greeting = greeting.trim_start_matches("* ").to_owned();
+        let mut imap = Imap {
+            wire,
+            commands: 0,
+            greeting,
+        };
+        if security == Security::StartTls {
+            imap.command("STARTTLS")?.ok()?;
+            imap.wire.start_tls(endpoints)?;
+        }
+        Ok(imap)
+    }
+
+    /// Connects over TLS and logs in.
+    pub fn login_to(endpoints: &Endpoints, address: &str, password: &str) -> io::Result<Imap> {
+        let mut imap = Imap::connect(endpoints, Security::Tls)?;
+        imap.login(address, password)?.ok()?;
+        Ok(imap)
+    }
+
+    /// Sends one command, without tag and CRLF, and reads up to its tagged line.
+    pub fn command(&mut self, command: &str) -> io::Result<Answer> {
+        let tag = self.send(command.as_bytes())?;
+        self.answer(&tag)
+    }
+
+    /// LOGIN. Each argument goes as a literal, so that it may hold any byte but NUL.
+    pub fn login(&mut self, address: &str, password: &str) -> io::Result<Answer> {
+        self.command_with_literals("LOGIN", &[address.as_bytes(), password.as_bytes()])
+    }
+
+    /// A command whose last arguments are literals; waits for the server's go-ahead before each.
+    pub fn command_with_literals(
+        &mut self,
+        command: &str,
+        literals: &[&[u8]],
+    ) -> io::Result<Answer> {
+        let mut line = command.as_bytes().to_vec();
+        let mut tag = None;
+        for literal in literals {
+            line.extend_from_slice(format!(" {{{}}}", literal.len()).as_bytes());
+            match &tag {
+                None => tag = Some(self.send(&line)?),
+                Some(_) => self.send_raw(&line)?,
+            }
+            let go_ahead = self.wire.text_line()?;
+            if !go_ahead.starts_with('+') {
+                let tag = tag.unwrap_or_default();
+                return tagged(&tag, &go_ahead, Vec::new())
+                    .ok_or_else(|| unexpected("+", &go_ahead));
+            }
+            line = literal.to_vec();
+        }
+        let tag = match tag {
+            Some(tag) => {
+                self.send_raw(&line)?;
+                tag
+            }
+            None => self.send(&line)?,
+        };
+        self.answer(&tag)
+    }
+
+    /// The value of a METADATA entry (RFC 5464): `Ok(None)` is NIL or no value. The inner `Err`
+    /// is the server's refusal.
+    pub fn get_metadata(
+        &mut self,
+        mailbox: &str,
+        entry: &str,
+    ) -> io::Result<Result<Option<String>, Answer>> {
+        let answer = self.command(&format!("GETMETADATA {} {entry}", quoted(mailbox)))?;
+        if !answer.is_ok() {
+            return Ok(Err(answer));
+        }
+        for untagged in &answer.untagged {
+            let Some(rest) = untagged.line.strip_prefix("METADATA ") else {
+                continue;
+            };
+            let Some((_, value)) = rest.split_once(&format!("({entry} ")) else {
+                continue;
+            };
+            let value = value.trim_end_matches(')');
+            return Ok(Ok(if value == "NIL" {
+                None
+            } else if let Some(literal) = untagged.literals.first() {
+                Some(String::from_utf8_lossy(literal).into_owned())
+            } else {
+                Some(unquoted(value))
+            }));
+        }
+        Ok(Ok(None))
+    }
+
+    /// Sets a METADATA entry.
+    pub fn set_metadata(&mut self, mailbox: &str, entry: &str, value: &str) -> io::Result<Answer> {
+        let tag = self.send(
+            format!(
+                "SETMETADATA {} ({entry} {{{}}}",
+                quoted(mailbox),
+                value.len()
+            )
+            .as_bytes(),
+        )?;
+        let go_ahead = self.wire.text_line()?;
+        if !go_ahead.starts_with('+') {
+            return tagged(&tag, &go_ahead, Vec::new()).ok_or_else(|| unexpected("+", &go_ahead));
+        }
+        self.send_raw(format!("{value})").as_bytes())?;
+        self.answer(&tag)
+    }
+
+    /// Selects INBOX and returns how many messages it holds.
+    pub fn select_inbox(&mut self) -> io::Result<usize> {
+        let answer = self.command("SELECT INBOX")?.ok()?;
+        exists(&answer).ok_or_else(|| io::Error::other("SELECT without EXISTS"))
+    }
+
+    /// The raw message of a sequence number in the selected mailbox, with CRLF line ends.
+    pub fn message(&mut self, number: usize) -> io::Result<Vec<u8>> {
+        let answer = self.command(&format!("FETCH {number} BODY.PEEK[]"))?.ok()?;
+        answer
+            .untagged
+            .into_iter()
+            .find(|untagged| untagged.line.contains("BODY[]"))
+            .and_then(|untagged| untagged.literals.into_iter().next())
+            .ok_or_else(|| io::Error::other(format!("no message {number}")))
+    }
+
+    /// All messages of INBOX.
+    pub fn inbox(&mut self) -> io::Result<Vec<Vec<u8>>> {
+        let count = self.select_inbox()?;
+        (1..=count).map(|number| self.message(number)).collect()
+    }
+
+    fn send(&mut self, command: &[u8]) -> io::Result<String> {
+        self.commands += 1;
+        let tag = format!("a{}", self.commands);
+        let mut line = format!("{tag} ").into_bytes();
+        line.extend_from_slice(command);
+        self.send_raw(&line)?;
+        Ok(tag)
+    }
+
+    fn send_raw(&mut self, line: &[u8]) -> io::Result<()> {
+        let mut line = line.to_vec();
+        line.extend_from_slice(b"\r\n");
+        self.wire.send(&line)
+    }
+
+    fn answer(&mut self, tag: &str) -> io::Result<Answer> {
+        let mut untagged = Vec::new();
+        loop {
+            let (line, literals) = self.line_with_literals()?;
+            if let Some(line) = line.strip_prefix("* ") {
+                untagged.push(Untagged {
+                    line: line.to_owned(),
+                    literals,
+                });
+                continue;
+            }
+            match tagged(tag, &line, untagged) {
+                Some(answer) => return Ok(answer),
+                None => return Err(unexpected(tag, &line)),
+            }
+        }
+    }
+
+    fn line_with_literals(&mut self) -> io::Result<(String, Vec<Vec<u8>>)> {
+        let mut line = self.wire.text_line()?;
+        let mut literals = Vec::new();
+        while let Some(size) = literal_size(&line) {
+            literals.push(self.wire.exactly(size)?);
+            line.push_str(&self.wire.text_line()?);
+        }
+        Ok((line, literals))
+    }
+}
+
+/// How many messages the mailbox holds, if the answer says so.
+pub fn exists(answer: &Answer) -> Option<usize> {
+    answer
+        .untagged
+        .iter()
+        .filter_map(|untagged| untagged.line.strip_suffix(" EXISTS"))
+        .find_map(|count| count.parse().ok())
+}
+
+fn tagged(tag: &str, line: &str, untagged: Vec<Untagged>) -> Option<Answer> {
+    let (status, text) = line
+        .strip_prefix(tag)?
+        .strip_prefix(' ')?
+        .split_once(' ')
+        .unwrap_or_default();
+    let status = match status {
+        "OK" => Status::Ok,
+        "NO" => Status::No,
+        "BAD" => Status::Bad,
+        _ => return None,
+    };
+    Some(Answer {
+        status,
+        text: text.to_owned(),
+        untagged,
+    })
+}
+
+fn unexpected(wanted: &str, line: &str) -> io::Error {
+    io::Error::new(
+        io::ErrorKind::InvalidData,
+        format!("expected a line starting with {wanted:?}, got {line:?}"),
+    )
+}
+
+fn literal_size(line: &str) -> Option<usize> {
+    let line = line.strip_suffix('}')?;
+    let (_, size) = line.rsplit_once('{')?;
+    size.parse().ok()
+}
+
+fn quoted(text: &str) -> String {
+    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
+}
+
+fn unquoted(text: &str) -> String {
+    let inner = text
+        .strip_prefix('"')
+        .and_then(|text| text.strip_suffix('"'))
+        .unwrap_or(text);
+    inner.replace("\\\"", "\"").replace("\\\\", "\\")
+}

@@ -1,0 +1,323 @@
+//! A private relay of a test's own: real Postfix and Dovecot on ports of their own.
+
+use std::env;
+use std::fs::{self, File, Permissions};
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use crate::endpoints::Endpoints;
+use crate::imap::Imap;
+use crate::smtp::{Door, Smtp};
+use crate::wait;
+
+/// Long enough for a first start that still has to build the modules.
+const START: Duration = Duration::from_secs(600);
+
+/// Lines of each log shown when a test fails.
+const LOG_TAIL: usize = 40;
+
+/// What a relay is to be like.
+#[derive(Debug, Default)]
+pub struct Builder {
+    params: Vec<(String, String)>,
+    push_url: Option<String>,
+}
+
+impl Builder {
+    /// Sets a key of its `chatmail.ini`.
+    pub fn param(mut self, key: &str, value: impl ToString) -> Builder {
+        self.params.push((key.to_owned(), value.to_string()));
+        self
+    }
+
+    /// Where it posts notifications.
+    pub fn push_url(mut self, url: String) -> Builder {
+        self.push_url = Some(url);
+        self
+    }
+
+    /// Starts it and waits until everything answers.
+    ///
+    /// # Panics
+    ///
+    /// If it does not come up; the message holds what it said.
+    #[track_caller]
+    pub fn start(self) -> Instance {
+        match self.try_start() {
+            Ok(instance) => instance,
+            Err(error) => panic!("the private relay did not start: {error}"),
+        }
+    }
+
+    fn try_start(self) -> io::Result<Instance> {
+        let xtask = xtask()?;
+        let temporary = tempfile::Builder::new().prefix("chatmail-").tempdir()?;
+        // The mail user and Postfix have to get to what is theirs in it.
+        fs::set_permissions(temporary.path(), Permissions::from_mode(0o755))?;
+        let dir = temporary.path().join("relay");
+        let output = temporary.path().join("output");
+        let mut command = Command::new(&xtask);
+        command
+            .args(["relay", "--base-port", "auto", "--dir"])
+            .arg(&dir);
+        if !self.params.is_empty() {
+            let file = temporary.path().join("chatmail.ini");
+            fs::write(&file, ini(&self.params))?;
+            command.arg("--config").arg(file);
+        }
+        if let Some(url) = &self.push_url {
+            command.args(["--push-url", url]);
+        }
+        let log = File::create(&output)?;
+        let supervisor = command
+            .stdin(Stdio::null())
+            .stderr(log.try_clone()?)
+            .stdout(log)
+            .spawn()?;
+        let mut instance = Instance {
+            endpoints: Endpoints::default(),
+            dir,
+            supervisor,
+            xtask,
+            temporary,
+        };
+        let ready = wait::poll(START, || {
+            match (
+                Endpoints::load(&instance.dir),
+                instance.supervisor.try_wait(),
+            ) {
+                (Ok(endpoints), Ok(None)) => Some(Ok(endpoints)),
+                (_, Ok(Some(status))) => Some(Err(format!("it ended with {status}"))),
+                _ => None,
+            }
+        });
+        match ready {
+            Some(Ok(endpoints)) => {
+                instance.endpoints = endpoints;
+                Ok(instance)
+            }
+            Some(Err(why)) => Err(io::Error::other(format!("{why}\n{}", instance.logs()))),
+            None => Err(io::Error::other(format!(
+                "not ready after {START:?}\n{}",
+                instance.logs()
+            ))),
+        }
+    }
+}
+
+/// A running relay. It stops with this value and leaves nothing behind; if the test is failing,
+/// the ends of its logs are printed first.
+pub struct Instance {
+    endpoints: Endpoints,
+    dir: PathBuf,
+    supervisor: Child,
+    xtask: PathBuf,
+    temporary: TempDir,
+}
+
+/// An address and its password; it exists once somebody logs in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Account {
+    /// `localpart@domain`.
+    pub address: String,
+    /// Long enough for the defaults.
+    pub password: String,
+}
+
+impl Instance {
+    /// A relay with the defaults.
+    #[track_caller]
+    pub fn start() -> Instance {
+        Instance::with().start()
+    }
+
+    /// A relay with wishes.
+    pub fn with() -> Builder {
+        Builder::default()
+    }
+
+    /// Where it listens, as of its start.
+    pub fn endpoints(&self) -> &Endpoints {
+        &self.endpoints
+    }
+
+    /// Where it listens now: process ids change when one had to be restarted.
+    pub fn current_endpoints(&self) -> io::Result<Endpoints> {
+        Endpoints::load(&self.dir)
+    }
+
+    /// The directory of the relay.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The process that watches over the others.
+    pub fn supervisor_pid(&self) -> u32 {
+        self.supervisor.id()
+    }
+
+    /// An address of this relay that nobody used before. `name` has at most seven characters.
+    pub fn new_account(&self, name: &str) -> Account {
+        static COUNT: AtomicU32 = AtomicU32::new(1);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let digits = 9 - name.len();
+        Account {
+            address: format!("{name}{count:0digits$}@{}", self.endpoints.domain),
+            password: format!("correct horse {count}"),
+        }
+    }
+
+    /// As [`Instance::new_account`], and logged in once.
+    #[track_caller]
+    pub fn account(&self, name: &str) -> Account {
+        let account = self.new_account(name);
+        let mut imap = self.imap(&account);
+        imap.command("LOGOUT").expect("LOGOUT");
+        account
+    }
+
+    /// Logs in over IMAP with TLS.
+    #[track_caller]
+    pub fn imap(&self, account: &Account) -> Imap {
+        match Imap::login_to(&self.endpoints, &account.address, &account.password) {
+            Ok(imap) => imap,
+            Err(error) => panic!("IMAP login of {}: {error}", account.address),
+        }
+    }
+
+    /// Logs in over SMTP.
+    #[track_caller]
+    pub fn smtp(&self, door: Door, account: &Account) -> Smtp {
+        match Smtp::login_to(&self.endpoints, door, &account.address, &account.password) {
+            Ok(smtp) => smtp,
+            Err(error) => panic!("SMTP login of {}: {error}", account.address),
+        }
+    }
+
+    /// The mailbox directory of an account.
+    pub fn mailbox(&self, account: &Account) -> PathBuf {
+        self.endpoints.mailbox(&account.address)
+    }
+
+    /// Waits for that many messages in an account's INBOX and returns them all.
+    #[track_caller]
+    pub fn wait_for_messages(&self, account: &Account, count: usize) -> Vec<Vec<u8>> {
+        wait::until(&format!("{count} messages in the INBOX"), || {
+            let messages = self.imap(account).inbox().expect("INBOX");
+            (messages.len() >= count).then_some(messages)
+        })
+    }
+
+    /// The ends of all its logs.
+    pub fn logs(&self) -> String {
+        let mut files = vec![self.temporary.path().join("output")];
+        collect_logs(&self.dir, 3, &mut files);
+        let mut text = String::new();
+        for file in files {
+            let bytes = fs::read(&file).unwrap_or_default();
+            let content = String::from_utf8_lossy(&bytes);
+            let lines: Vec<_> = content.lines().collect();
+            let tail = &lines[lines.len().saturating_sub(LOG_TAIL)..];
+            text.push_str(&format!("--- {}\n{}\n", file.display(), tail.join("\n")));
+        }
+        text
+    }
+}
+
+impl Drop for Instance {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            eprintln!("{}", self.logs());
+        }
+        let stopped = Command::new(&self.xtask)
+            .args(["relay", "--stop"])
+            .arg(&self.dir)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .status();
+        if !matches!(stopped, Ok(status) if status.success()) {
+            eprintln!("stopping {} failed: {stopped:?}", self.dir.display());
+            self.supervisor.kill().ok();
+        }
+        let ended = wait::poll(wait::DEADLINE, || self.supervisor.try_wait().ok().flatten());
+        if ended.is_none() {
+            self.supervisor.kill().ok();
+            self.supervisor.wait().ok();
+        }
+    }
+}
+
+fn ini(params: &[(String, String)]) -> String {
+    let mut text = String::from("[params]\n");
+    if !params.iter().any(|(key, _)| key == "mail_domain") {
+        text.push_str("mail_domain = chat.test\n");
+    }
+    for (key, value) in params {
+        text.push_str(&format!("{key} = {value}\n"));
+    }
+    text
+}
+
+fn collect_logs(dir: &Path, depth: usize, files: &mut Vec<PathBuf>) {
+    let Ok(entries) = fs::read_dir(dir) else {
+        return;
+    };
+    for path in entries.flatten().map(|entry| entry.path()) {
+        if depth > 0 && path.is_dir() && !path.is_symlink() {
+            collect_logs(&path, depth - 1, files);
+        } else if path.extension().is_some_and(|extension| extension == "log") {
+            files.push(path);
+        }
+    }
+}
+
+/// The built `xtask`: the one beside the running test, brought up to date once.
+fn xtask() -> io::Result<PathBuf> {
+    static XTASK: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    XTASK
+        .get_or_init(|| build_xtask().map_err(|error| error.to_string()))
+        .clone()
+        .map_err(io::Error::other)
+}
+
+fn build_xtask() -> io::Result<PathBuf> {
+    let test = env::current_exe()?;
+    let profile = target_profile_dir(&test)?;
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut build = Command::new(cargo);
+    build
+        .args(["build", "--quiet", "--package", "xtask"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"));
+    if profile.ends_with("release") {
+        build.arg("--release");
+    }
+    let status = build.status()?;
+    if !status.success() {
+        return Err(io::Error::other(format!("building xtask: {status}")));
+    }
+    Ok(profile.join("xtask"))
+}
+
+/// `target/debug` of `target/debug/deps/login-0123456789abcdef`.
+fn target_profile_dir(test: &Path) -> io::Result<&Path> {
+    test.parent()
+        .and_then(Path::parent)
+        .ok_or_else(|| io::Error::other(format!("{}: not below target/", test.display())))
+}
+
+/// The `target` directory the running test was built in.
+pub(crate) fn target_dir() -> io::Result<PathBuf> {
+    let test = env::current_exe()?;
+    let target = target_profile_dir(&test)?.parent();
+    target
+        .map(Path::to_owned)
+        .ok_or_else(|| io::Error::other("no target directory"))
+}
