@@ -1,1 +1,0 @@
-//! One message's session.

@@ -1,0 +1,42 @@
+//! Every limit of the check, in bytes unless it says otherwise.
+//!
+//! They bound memory and leave no room for a second message inside the first. All are far above
+//! what mail programs write.
+
+/// Fields of the message header (a number). Mailing lists reach about 60.
+pub const HEADER_FIELDS: usize = 256;
+/// All fields of the message header together, names and values.
+pub const HEADER_BYTES: usize = 128 * 1024;
+/// One field of the message header. Autocrypt keys and long recipient lists reach 10 KiB.
+pub const HEADER_FIELD_BYTES: usize = 32 * 1024;
+/// A field name: RFC 5322 lines are at most 78 long where possible, 76 and a colon fit.
+pub const HEADER_NAME_BYTES: usize = 76;
+/// A line of the body without its line end (RFC 5322 section 2.1.1).
+pub const LINE_BYTES: usize = 998;
+/// A boundary (RFC 2046 section 5.1.1).
+pub const BOUNDARY_BYTES: usize = 70;
+/// The value of Content-Type or another structured MIME field, folds included.
+pub const MIME_VALUE_BYTES: usize = 512;
+/// Fields in the header of a body part (a number).
+pub const PART_FIELDS: usize = 6;
+/// Empty lines in a row where the grammar allows any (a number): their count carries text too.
+pub const BLANK_LINES: u32 = 8;
+/// A file name in `name=` or `filename=`, incoming.
+pub const FILE_NAME_BYTES: usize = 40;
+/// All header lines of the armor together, incoming.
+pub const ARMOR_HEADER_BYTES: usize = 512;
+/// All session key packets of a message together. A thousand recipients with post-quantum keys
+/// (about 1.2 KB each) do not fit; eight hundred do.
+pub const SESSION_KEY_BYTES: u64 = 1024 * 1024;
+/// Packets before the encrypted data (a number).
+pub const PACKETS: u32 = 2048;
+/// All Padding and Marker packets before the encrypted data together.
+pub const PADDING_BYTES: u64 = 4096;
+/// A session key packet with a longer run of printable ASCII is text. A random packet of 1 MiB
+/// has one of 32 with probability 2^-25.
+pub const PRINTABLE_RUN: u32 = 32;
+/// Addresses of all recipients whose mailbox must be asked about cleartext, together. Beyond it
+/// cleartext is refused; encrypted mail has no such limit.
+pub const RECIPIENT_BYTES: usize = 16 * 1024;
+/// What a reply repeats of an address or a From field.
+pub const REPLY_QUOTE: usize = 255;

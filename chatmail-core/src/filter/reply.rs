@@ -1,0 +1,124 @@
+//! SMTP replies. Each reason of a refusal owns its reply; the texts stand nowhere else.
+//!
+//! Delta Chat explains a refusal to its user if it contains `invalid unencrypted mail`, and
+//! retries after an enhanced code 5.5.0: that code is never used.
+
+use std::fmt;
+
+use super::limits;
+use super::verdict::Reason;
+
+/// One SMTP reply line. `Display` gives it as it goes over the wire, without the line end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reply {
+    /// Three digits, 4xx or 5xx.
+    pub code: u16,
+    /// Enhanced status code (RFC 3463); its class equals the code's. Several replies have none,
+    /// because existing clients and relays match the whole line.
+    pub enhanced: Option<&'static str>,
+    /// Printable ASCII, no line break.
+    pub text: String,
+}
+
+impl Reply {
+    fn new(code: u16, enhanced: Option<&'static str>, text: impl Into<String>) -> Reply {
+        Reply {
+            code,
+            enhanced,
+            text: text.into(),
+        }
+    }
+
+    /// `450 4.7.1: Too much mail from <ADDRESS>`. The colon is part of what relays have always
+    /// said, so the enhanced code stands in the text.
+    pub fn rate_limited(address: &[u8]) -> Reply {
+        let text = format!("4.7.1: Too much mail from <{}>", printable(address));
+        Reply::new(450, None, text)
+    }
+
+    /// `451 4.3.0 Temporary failure, try again later`: whenever no decision could be made.
+    pub fn temporary() -> Reply {
+        Reply::new(451, Some("4.3.0"), "Temporary failure, try again later")
+    }
+}
+
+impl fmt::Display for Reply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.enhanced {
+            Some(enhanced) => write!(f, "{} {enhanced} {}", self.code, self.text),
+            None => write!(f, "{} {}", self.code, self.text),
+        }
+    }
+}
+
+impl Reason {
+    /// The SMTP reply to a message refused for this reason.
+    pub fn reply(&self) -> Reply {
+        match self {
+            Reason::InvalidFrom(shown) => {
+                Reply::new(500, None, format!("Invalid FROM header: {shown}"))
+            }
+            Reason::FromMismatch { header, envelope } => Reply::new(
+                500,
+                None,
+                format!("Invalid FROM <{header}> for <{envelope}>"),
+            ),
+            Reason::HeaderTooLarge => {
+                Reply::new(552, Some("5.3.4"), "Message header exceeds fixed limit")
+            }
+            _ => Reply::new(523, None, "Encryption Needed: Invalid Unencrypted Mail"),
+        }
+    }
+}
+
+/// What of `bytes` a reply may repeat: printable ASCII, a `?` for everything else, cut at
+/// [`limits::REPLY_QUOTE`].
+pub(super) fn printable(bytes: &[u8]) -> String {
+    bytes
+        .iter()
+        .take(limits::REPLY_QUOTE)
+        .map(|&byte| match byte {
+            b' '..=b'~' => char::from(byte),
+            _ => '?',
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn replies_read_exactly_as_relays_have_always_said_them() {
+        let line = |reason: Reason| reason.reply().to_string();
+        assert_eq!(
+            line(Reason::NotEncrypted),
+            "523 Encryption Needed: Invalid Unencrypted Mail"
+        );
+        assert_eq!(
+            line(Reason::FromMismatch {
+                header: "eve@chat.test".into(),
+                envelope: "alice@chat.test".into()
+            }),
+            "500 Invalid FROM <eve@chat.test> for <alice@chat.test>"
+        );
+        assert_eq!(
+            line(Reason::InvalidFrom("nobody".into())),
+            "500 Invalid FROM header: nobody"
+        );
+        assert_eq!(
+            Reply::rate_limited(b"alice@chat.test").to_string(),
+            "450 4.7.1: Too much mail from <alice@chat.test>"
+        );
+        assert_eq!(
+            Reply::temporary().to_string(),
+            "451 4.3.0 Temporary failure, try again later"
+        );
+    }
+
+    #[test]
+    fn a_reply_repeats_no_control_character_of_the_message() {
+        assert_eq!(printable(b"a\r\n250 ok\0\xff"), "a??250 ok??");
+        assert_eq!(printable(&[b'a'; 5000]).len(), limits::REPLY_QUOTE);
+    }
+}
