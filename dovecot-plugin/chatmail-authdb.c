@@ -1,0 +1,185 @@
+/* Module authdb_chatmail: registers the passdb and userdb driver "chatmail", and keeps what the two
+   share.
+
+   Arguments of the driver, separated by spaces:
+
+     config=PATH   chatmail.ini; required
+     user=NAME     system user that owns all mailboxes; its uid and primary
+                   gid become the userdb fields. Default: vmail
+
+   The drivers run in auth-worker processes, which must be able to create mailboxes:
+   service auth-worker { user = vmail }. chatmail.ini is read once per process; "doveadm reload" makes
+   Dovecot read it anew. */
+
+#include "chatmail-authdb.h"
+
+#include "array.h"
+#include "ipwd.h"
+#include "llist.h"
+
+#define CHATMAIL_DEFAULT_USER "vmail"
+
+CHATMAIL_EXPORT void authdb_chatmail_init(void);
+CHATMAIL_EXPORT void authdb_chatmail_deinit(void);
+extern CHATMAIL_EXPORT const char *authdb_chatmail_version;
+
+static struct chatmail_authdb *authdbs = NULL;
+
+/* Returns the value if arg is "KEY=VALUE", else NULL. */
+static const char *chatmail_authdb_arg(const char *arg, const char *key)
+{
+	size_t len = strlen(key);
+
+	return strncmp(arg, key, len) == 0 && arg[len] == '=' ?
+		arg + len + 1 : NULL;
+}
+
+static void chatmail_authdb_parse_args(struct chatmail_authdb *db)
+{
+	const char *const *arg, *value;
+
+	for (arg = t_strsplit_spaces(db->args, " "); *arg != NULL; arg++) {
+		if ((value = chatmail_authdb_arg(*arg, "config")) != NULL) {
+			i_free(db->config_path);
+			db->config_path = i_strdup(value);
+		} else if ((value = chatmail_authdb_arg(*arg, "user")) != NULL) {
+			i_free(db->user);
+			db->user = i_strdup(value);
+		} else {
+			i_fatal("chatmail: Unknown setting: %s", *arg);
+		}
+	}
+	if (db->config_path == NULL || db->config_path[0] == '\0')
+		i_fatal("chatmail: Setting config=PATH is missing");
+	if (db->user == NULL)
+		db->user = i_strdup(CHATMAIL_DEFAULT_USER);
+}
+
+static void chatmail_authdb_find_owner(struct chatmail_authdb *db)
+{
+	struct passwd pw;
+
+	switch (i_getpwnam(db->user, &pw)) {
+	case -1:
+		i_fatal("chatmail: getpwnam(%s) failed: %m", db->user);
+	case 0:
+		i_fatal("chatmail: user=%s: No such system user", db->user);
+	}
+	db->uid = i_strdup(dec2str(pw.pw_uid));
+	db->gid = i_strdup(dec2str(pw.pw_gid));
+}
+
+static int
+chatmail_authdb_load(struct chatmail_authdb *db, const char **error_r)
+{
+	chatmail_error_t *err = NULL;
+
+	if (db->auth != NULL)
+		return 0;
+	if (chatmail_config_need(db->config_path, &db->config, error_r) < 0)
+		return -1;
+	if (chatmail_auth_new(db->config, &db->auth, &err) != CHATMAIL_OK)
+		return chatmail_failed(&err, error_r);
+	return 0;
+}
+
+int chatmail_authdb_open(struct chatmail_authdb *db)
+{
+	const char *error;
+
+	if (chatmail_authdb_load(db, &error) < 0) {
+		e_error(db->event, "%s", error);
+		return -1;
+	}
+	return 0;
+}
+
+void chatmail_authdb_failed(struct chatmail_authdb *db, chatmail_error_t **err)
+{
+	const char *error;
+
+	(void)chatmail_failed(err, &error);
+	e_error(db->event, "%s", error);
+}
+
+/* Workers come and go, so only the auth process itself, once per start or reload, tells what is
+   questionable about chatmail.ini. */
+static void chatmail_authdb_report(struct chatmail_authdb *db)
+{
+	size_t i, count;
+
+	if (chatmail_authdb_open(db) < 0)
+		return;
+	count = chatmail_config_warning_count(db->config);
+	for (i = 0; i < count; i++) {
+		e_warning(db->event, "%s",
+			  chatmail_config_warning(db->config, i));
+	}
+}
+
+struct chatmail_authdb *chatmail_authdb_ref(const char *args)
+{
+	struct chatmail_authdb *db;
+	const char *error;
+
+	for (db = authdbs; db != NULL; db = db->next) {
+		if (strcmp(db->args, args) == 0) {
+			db->refcount++;
+			return db;
+		}
+	}
+
+	db = i_new(struct chatmail_authdb, 1);
+	db->refcount = 1;
+	db->args = i_strdup(args);
+	db->event = event_create(auth_event);
+	event_set_append_log_prefix(db->event, "chatmail: ");
+	chatmail_authdb_parse_args(db);
+	chatmail_authdb_find_owner(db);
+	DLLIST_PREPEND(&authdbs, db);
+
+	/* The process is still root here, so chatmail.ini may be closed to
+	   others. A worker that fails now tries again at its first request. */
+	if (!worker)
+		chatmail_authdb_report(db);
+	else
+		(void)chatmail_authdb_load(db, &error);
+	return db;
+}
+
+void chatmail_authdb_unref(struct chatmail_authdb **_db)
+{
+	struct chatmail_authdb *db = *_db;
+
+	*_db = NULL;
+	if (db == NULL)
+		return;
+	i_assert(db->refcount > 0);
+	if (--db->refcount > 0)
+		return;
+
+	DLLIST_REMOVE(&authdbs, db);
+	chatmail_auth_free(db->auth);
+	chatmail_config_free(db->config);
+	event_unref(&db->event);
+	i_free(db->args);
+	i_free(db->config_path);
+	i_free(db->user);
+	i_free(db->uid);
+	i_free(db->gid);
+	i_free(db);
+}
+
+const char *authdb_chatmail_version = DOVECOT_ABI_VERSION;
+
+void authdb_chatmail_init(void)
+{
+	passdb_register_module(&chatmail_passdb);
+	userdb_register_module(&chatmail_userdb);
+}
+
+void authdb_chatmail_deinit(void)
+{
+	passdb_unregister_module(&chatmail_passdb);
+	userdb_unregister_module(&chatmail_userdb);
+}

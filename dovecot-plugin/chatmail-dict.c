@@ -1,0 +1,233 @@
+/* dict driver "chatmail", URI chatmail:/path/to/chatmail.ini: what IMAP METADATA reads and writes, in
+   process. libchatmail knows the keys; this file only carries them. */
+
+#include "chatmail-plugin.h"
+
+#include "array.h"
+#include "dict-private.h"
+#include "dict-transaction-memory.h"
+
+struct chatmail_dict {
+	struct dict dict;
+	char *config_path;
+};
+
+static const chatmail_config_t *
+chatmail_dict_config(struct dict *_dict, const char **error_r)
+{
+	struct chatmail_dict *dict =
+		container_of(_dict, struct chatmail_dict, dict);
+	const chatmail_config_t *config;
+
+	if (chatmail_plugin_config(dict->config_path, &config, error_r) < 0)
+		return NULL;
+	return config;
+}
+
+static int chatmail_dict_init(struct dict *driver, const char *uri,
+			      const struct dict_settings *set ATTR_UNUSED,
+			      struct dict **dict_r, const char **error_r)
+{
+	struct chatmail_dict *dict;
+
+	if (*uri == '\0') {
+		*error_r = "Path of chatmail.ini is missing";
+		return -1;
+	}
+	dict = i_new(struct chatmail_dict, 1);
+	dict->dict = *driver;
+	dict->config_path = i_strdup(uri);
+	*dict_r = &dict->dict;
+	return 0;
+}
+
+static void chatmail_dict_deinit(struct dict *_dict)
+{
+	struct chatmail_dict *dict =
+		container_of(_dict, struct chatmail_dict, dict);
+
+	i_free(dict->config_path);
+	i_free(dict);
+}
+
+/* Nothing is ever pending. */
+static void chatmail_dict_wait(struct dict *dict ATTR_UNUSED)
+{
+}
+
+static bool chatmail_dict_switch_ioloop(struct dict *dict ATTR_UNUSED)
+{
+	return FALSE;
+}
+
+static int
+chatmail_dict_lookup(struct dict *dict, const struct dict_op_settings *set,
+		     pool_t pool, const char *key,
+		     chatmail_dict_value_t *value_r, const char **error_r)
+{
+	const chatmail_config_t *config;
+	chatmail_bytes_t *value = NULL;
+	chatmail_error_t *err = NULL;
+	const uint8_t *data;
+	size_t size = 0;
+
+	*value_r = NULL;
+	*error_r = NULL;
+	if ((config = chatmail_dict_config(dict, error_r)) == NULL)
+		return -1;
+	if (chatmail_metadata_get(config, CHATMAIL_STR(set->username),
+				  CHATMAIL_STR(key), &value,
+				  &err) != CHATMAIL_OK)
+		return chatmail_failed(&err, error_r);
+	if (value == NULL)
+		return 0;
+
+	data = chatmail_bytes_data(value, &size);
+	*value_r = chatmail_dict_value(pool, data, size);
+	chatmail_bytes_free(value);
+	return 1;
+}
+
+/* Entries are looked up by name; there is nothing to browse. An iteration that finds nothing lets
+   GETMETADATA (DEPTH infinity) succeed. */
+static struct dict_iterate_context *
+chatmail_dict_iterate_init(struct dict *dict,
+			   const struct dict_op_settings *set ATTR_UNUSED,
+			   const char *path ATTR_UNUSED,
+			   enum dict_iterate_flags flags ATTR_UNUSED)
+{
+	struct dict_iterate_context *ctx;
+
+	ctx = i_new(struct dict_iterate_context, 1);
+	ctx->dict = dict;
+	return ctx;
+}
+
+static bool chatmail_dict_iterate(struct dict_iterate_context *ctx ATTR_UNUSED,
+				  const char **key_r,
+				  const char *const **values_r)
+{
+	*key_r = NULL;
+	*values_r = NULL;
+	return FALSE;
+}
+
+static int chatmail_dict_iterate_deinit(struct dict_iterate_context *ctx,
+					const char **error_r)
+{
+	*error_r = NULL;
+	i_free(ctx);
+	return 0;
+}
+
+static struct dict_transaction_context *
+chatmail_dict_transaction_init(struct dict *dict)
+{
+	struct dict_transaction_memory_context *ctx;
+	pool_t pool;
+
+	pool = pool_alloconly_create("chatmail dict transaction", 2048);
+	ctx = p_new(pool, struct dict_transaction_memory_context, 1);
+	dict_transaction_memory_init(ctx, dict, pool);
+	return &ctx->ctx;
+}
+
+static int
+chatmail_dict_apply(const chatmail_config_t *config, const char *username,
+		    const struct dict_transaction_memory_change *change,
+		    const char **error_r)
+{
+	chatmail_error_t *err = NULL;
+	const char *value = NULL;
+	int32_t answer = 0;
+
+	switch (change->type) {
+	case DICT_CHANGE_TYPE_SET:
+		value = change->value.str;
+		break;
+	case DICT_CHANGE_TYPE_UNSET:
+		/* NIL is the empty value */
+		break;
+	case DICT_CHANGE_TYPE_INC:
+		*error_r = "Values cannot be incremented";
+		return -1;
+	}
+	if (chatmail_metadata_set(config, CHATMAIL_STR(username),
+				  CHATMAIL_STR(change->key),
+				  CHATMAIL_STR(value), &answer,
+				  &err) != CHATMAIL_OK)
+		return chatmail_failed(&err, error_r);
+	switch (answer) {
+	case CHATMAIL_METADATA_STORED:
+	case CHATMAIL_METADATA_NOTHING:
+		return 0;
+	case CHATMAIL_METADATA_REFUSED:
+		*error_r = "The relay does not take this entry";
+		return -1;
+	}
+	*error_r = "BUG: unknown answer";
+	return -1;
+}
+
+static int chatmail_dict_commit(struct dict_transaction_memory_context *ctx,
+				const char **error_r)
+{
+	const struct dict_transaction_memory_change *change;
+	const chatmail_config_t *config;
+
+	if ((config = chatmail_dict_config(ctx->ctx.dict, error_r)) == NULL)
+		return -1;
+	array_foreach(&ctx->changes, change) {
+		if (chatmail_dict_apply(config, ctx->ctx.set.username,
+					change, error_r) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+static void
+chatmail_dict_transaction_commit(struct dict_transaction_context *_ctx,
+				 bool async ATTR_UNUSED,
+				 dict_transaction_commit_callback_t *callback,
+				 void *context)
+{
+	struct dict_transaction_memory_context *ctx =
+		container_of(_ctx, struct dict_transaction_memory_context, ctx);
+	struct dict_commit_result result = { .ret = DICT_COMMIT_RET_OK };
+
+	if (_ctx->changed && chatmail_dict_commit(ctx, &result.error) < 0)
+		result.ret = DICT_COMMIT_RET_FAILED;
+	if (callback != NULL)
+		callback(&result, context);
+	pool_unref(&ctx->pool);
+}
+
+static struct dict chatmail_dict_driver = {
+	.name = "chatmail",
+	.v = {
+		.init = chatmail_dict_init,
+		.deinit = chatmail_dict_deinit,
+		.wait = chatmail_dict_wait,
+		.lookup = chatmail_dict_lookup,
+		.iterate_init = chatmail_dict_iterate_init,
+		.iterate = chatmail_dict_iterate,
+		.iterate_deinit = chatmail_dict_iterate_deinit,
+		.transaction_init = chatmail_dict_transaction_init,
+		.transaction_commit = chatmail_dict_transaction_commit,
+		.transaction_rollback = dict_transaction_memory_rollback,
+		.set = dict_transaction_memory_set,
+		.unset = dict_transaction_memory_unset,
+		.atomic_inc = dict_transaction_memory_atomic_inc,
+		.switch_ioloop = chatmail_dict_switch_ioloop,
+	},
+};
+
+void chatmail_dict_register(void)
+{
+	dict_driver_register(&chatmail_dict_driver);
+}
+
+void chatmail_dict_unregister(void)
+{
+	dict_driver_unregister(&chatmail_dict_driver);
+}

@@ -1,0 +1,174 @@
+/* passdb "chatmail": logins, which create an address at its first login. */
+
+#include "chatmail-authdb.h"
+
+#include "password-scheme.h"
+
+struct chatmail_passdb_module {
+	struct passdb_module module;
+	struct chatmail_authdb *db;
+};
+
+static struct chatmail_authdb *chatmail_passdb_db(struct auth_request *request)
+{
+	struct chatmail_passdb_module *module =
+		container_of(request->passdb->passdb,
+			     struct chatmail_passdb_module, module);
+
+	return module->db;
+}
+
+/* The answer in Dovecot's words. A blocked address gets the same refusal as a wrong password, but is
+   told apart in events. */
+static enum passdb_result chatmail_passdb_result(const chatmail_login_t *login)
+{
+	switch (chatmail_login_result(login)) {
+	case CHATMAIL_LOGIN_KNOWN:
+	case CHATMAIL_LOGIN_CREATED:
+		return PASSDB_RESULT_OK;
+	case CHATMAIL_LOGIN_WRONG_PASSWORD:
+		return PASSDB_RESULT_PASSWORD_MISMATCH;
+	case CHATMAIL_LOGIN_BLOCKED:
+		return PASSDB_RESULT_USER_DISABLED;
+	case CHATMAIL_LOGIN_UNKNOWN_USER:
+	case CHATMAIL_LOGIN_NOT_CREATED:
+		return PASSDB_RESULT_USER_UNKNOWN;
+	}
+	return PASSDB_RESULT_INTERNAL_FAILURE;
+}
+
+static void
+chatmail_passdb_set_fields(struct auth_request *request,
+			   const struct chatmail_authdb *db,
+			   const chatmail_login_t *login)
+{
+	/* the username exactly as the mailbox has it */
+	auth_request_set_field(request, "user",
+			       chatmail_login_address(login), NULL);
+	/* for userdb { driver = prefetch } */
+	auth_request_set_field(request, "userdb_home",
+			       chatmail_login_home(login), NULL);
+	auth_request_set_field(request, "userdb_uid", db->uid, NULL);
+	auth_request_set_field(request, "userdb_gid", db->gid, NULL);
+}
+
+/* Logs what libchatmail has to say about an answer and sets the fields of a successful one. Reasons
+   appear with auth_verbose=yes only, since Dovecot's prefix names the client there. */
+static enum passdb_result
+chatmail_passdb_finish(struct auth_request *request,
+		       const struct chatmail_authdb *db,
+		       const chatmail_login_t *login)
+{
+	enum passdb_result result = chatmail_passdb_result(login);
+	const char *reason = chatmail_login_reason(login);
+	size_t i, count = chatmail_login_warning_count(login);
+
+	for (i = 0; i < count; i++)
+		e_warning(db->event, "%s", chatmail_login_warning(login, i));
+	if (reason != NULL)
+		e_info(authdb_event(request), "%s", reason);
+	else if (chatmail_login_result(login) == CHATMAIL_LOGIN_CREATED)
+		e_info(authdb_event(request), "address created");
+
+	if (result == PASSDB_RESULT_OK)
+		chatmail_passdb_set_fields(request, db, login);
+	else if (result == PASSDB_RESULT_INTERNAL_FAILURE)
+		e_error(db->event, "BUG: unknown login result");
+	return result;
+}
+
+static enum passdb_result
+chatmail_passdb_login(struct auth_request *request, const char *password)
+{
+	struct chatmail_authdb *db = chatmail_passdb_db(request);
+	chatmail_login_t *login = NULL;
+	chatmail_error_t *err = NULL;
+	enum passdb_result result;
+	int32_t status;
+
+	if (chatmail_authdb_open(db) < 0)
+		return PASSDB_RESULT_INTERNAL_FAILURE;
+	if (request->fields.skip_password_check) {
+		/* an earlier passdb, such as a master user's, has verified
+		   the password already: this one only finds the user */
+		status = chatmail_auth_lookup(db->auth,
+			CHATMAIL_STR(request->fields.user), &login, &err);
+	} else {
+		status = chatmail_auth_login(db->auth,
+			CHATMAIL_STR(request->fields.user),
+			CHATMAIL_STR(password), &login, &err);
+	}
+	if (status != CHATMAIL_OK) {
+		chatmail_authdb_failed(db, &err);
+		return PASSDB_RESULT_INTERNAL_FAILURE;
+	}
+	result = chatmail_passdb_finish(request, db, login);
+	chatmail_login_free(login);
+	return result;
+}
+
+static void
+chatmail_passdb_verify_plain(struct auth_request *request, const char *password,
+			     verify_plain_callback_t *callback)
+{
+	callback(chatmail_passdb_login(request, password), request);
+}
+
+static void
+chatmail_passdb_lookup_credentials(struct auth_request *request,
+				   lookup_credentials_callback_t *callback)
+{
+	struct chatmail_authdb *db = chatmail_passdb_db(request);
+	chatmail_login_t *login = NULL;
+	chatmail_error_t *err = NULL;
+	enum passdb_result result;
+	const char *password, *scheme;
+
+	if (chatmail_authdb_open(db) < 0) {
+		callback(PASSDB_RESULT_INTERNAL_FAILURE, NULL, 0, request);
+		return;
+	}
+	if (chatmail_auth_lookup(db->auth, CHATMAIL_STR(request->fields.user),
+				 &login, &err) != CHATMAIL_OK) {
+		chatmail_authdb_failed(db, &err);
+		callback(PASSDB_RESULT_INTERNAL_FAILURE, NULL, 0, request);
+		return;
+	}
+	result = chatmail_passdb_finish(request, db, login);
+	password = t_strdup(chatmail_login_password(login));
+	chatmail_login_free(login);
+
+	scheme = password == NULL ? NULL : password_get_scheme(&password);
+	if (scheme == NULL)
+		scheme = request->passdb->passdb->default_pass_scheme;
+	passdb_handle_credentials(result, password, scheme, callback, request);
+}
+
+CHATMAIL_PASSDB_PREINIT(chatmail_passdb_preinit)
+{
+	struct chatmail_passdb_module *module;
+
+	module = p_new(pool, struct chatmail_passdb_module, 1);
+	module->db = chatmail_authdb_ref(args);
+	/* Hashing and disk: in auth-worker. No default_cache_key: a cached
+	   "unknown" would keep an address from being created. */
+	module->module.blocking = TRUE;
+	module->module.default_pass_scheme = "CRYPT";
+	return &module->module;
+}
+
+static void chatmail_passdb_deinit(struct passdb_module *_module)
+{
+	struct chatmail_passdb_module *module =
+		container_of(_module, struct chatmail_passdb_module, module);
+
+	chatmail_authdb_unref(&module->db);
+}
+
+struct passdb_module_interface chatmail_passdb = {
+	.name = "chatmail",
+	.preinit = chatmail_passdb_preinit,
+	.deinit = chatmail_passdb_deinit,
+	.verify_plain = chatmail_passdb_verify_plain,
+	.lookup_credentials = chatmail_passdb_lookup_credentials,
+};

@@ -1,0 +1,88 @@
+/* Module chatmail_plugin, for imap, lmtp and doveadm: notes the last login, answers METADATA in
+   process, and spools push notifications.
+
+   Settings:
+
+     mail_plugins = $mail_plugins chatmail
+     mail_attribute_dict = chatmail:PATH
+     plugin {
+       chatmail_config = PATH
+     }
+
+   where PATH is chatmail.ini, readable by the mail user. It is read once per process; "doveadm reload"
+   makes Dovecot read it anew.
+
+   Named events, all of the category chatmail:
+
+     chatmail_login_noted      last login of an imap session written
+                               error: why it could not be
+     chatmail_push_spooled     tokens: notifications of one delivery
+                               error: why they could not be spooled
+
+   A process handles one mail after another for many users: nothing here is kept per user. */
+
+#include "chatmail-plugin.h"
+
+#include "module-dir.h"
+#include "mail-user.h"
+
+CHATMAIL_EXPORT void chatmail_plugin_init(struct module *module);
+CHATMAIL_EXPORT void chatmail_plugin_deinit(void);
+extern CHATMAIL_EXPORT const char *chatmail_plugin_version;
+
+struct event_category event_category_chatmail = {
+	.name = "chatmail",
+};
+
+static char *plugin_config_path = NULL;
+static chatmail_config_t *plugin_config = NULL;
+
+static void chatmail_plugin_config_forget(void)
+{
+	chatmail_config_free(plugin_config);
+	plugin_config = NULL;
+	i_free(plugin_config_path);
+}
+
+int chatmail_plugin_config(const char *path, const chatmail_config_t **config_r,
+			   const char **error_r)
+{
+	if (plugin_config_path != NULL && strcmp(plugin_config_path, path) != 0)
+		chatmail_plugin_config_forget();
+	if (chatmail_config_need(path, &plugin_config, error_r) < 0)
+		return -1;
+	if (plugin_config_path == NULL)
+		plugin_config_path = i_strdup(path);
+	*config_r = plugin_config;
+	return 0;
+}
+
+int chatmail_plugin_user_config(struct mail_user *user,
+				const chatmail_config_t **config_r,
+				const char **error_r)
+{
+	const char *path = chatmail_user_config_path(user);
+
+	if (path == NULL || *path == '\0') {
+		*error_r = "Setting chatmail_config is missing";
+		return -1;
+	}
+	return chatmail_plugin_config(path, config_r, error_r);
+}
+
+const char *chatmail_plugin_version = DOVECOT_ABI_VERSION;
+
+void chatmail_plugin_init(struct module *module)
+{
+	chatmail_dict_register();
+	chatmail_last_login_init(module);
+	chatmail_deliver_init();
+}
+
+void chatmail_plugin_deinit(void)
+{
+	chatmail_deliver_deinit();
+	chatmail_last_login_deinit();
+	chatmail_dict_unregister();
+	chatmail_plugin_config_forget();
+}
