@@ -59,20 +59,16 @@ impl Builder {
 
     fn try_start(self) -> io::Result<Instance> {
         let xtask = xtask()?;
-        let temporary = tempfile::Builder::new().prefix("chatmail-").tempdir()?;
-        // The mail user and Postfix have to get to what is theirs in it.
-        fs::set_permissions(temporary.path(), Permissions::from_mode(0o755))?;
+        let temporary = reachable_tempdir()?;
         let dir = temporary.path().join("relay");
         let output = temporary.path().join("output");
         let mut command = Command::new(&xtask);
         command
             .args(["relay", "--base-port", "auto", "--dir"])
             .arg(&dir);
-        if !self.params.is_empty() {
-            let file = temporary.path().join("chatmail.ini");
-            fs::write(&file, ini(&self.params))?;
-            command.arg("--config").arg(file);
-        }
+        let config = temporary.path().join("chatmail.ini");
+        fs::write(&config, ini(&self.params))?;
+        command.arg("--config").arg(config);
         if let Some(url) = &self.push_url {
             command.args(["--push-url", url]);
         }
@@ -255,10 +251,28 @@ impl Drop for Instance {
     }
 }
 
+/// A temporary directory that the mail user and Postfix can get to what is theirs in.
+pub fn reachable_tempdir() -> io::Result<TempDir> {
+    let temporary = tempfile::Builder::new().prefix("chatmail-").tempdir()?;
+    fs::set_permissions(temporary.path(), Permissions::from_mode(0o755))?;
+    Ok(temporary)
+}
+
+/// What a test's relay has unless the test says otherwise. A machine that builds and runs tests is
+/// busier than any relay may be that takes new accounts.
+const DEFAULTS: [(&str, &str); 4] = [
+    ("mail_domain", "chat.test"),
+    ("max_load_1m", "10000"),
+    ("min_available_memory", "1M"),
+    ("min_free_disk_space", "1M"),
+];
+
 fn ini(params: &[(String, String)]) -> String {
     let mut text = String::from("[params]\n");
-    if !params.iter().any(|(key, _)| key == "mail_domain") {
-        text.push_str("mail_domain = chat.test\n");
+    for (key, value) in DEFAULTS {
+        if !params.iter().any(|(name, _)| name == key) {
+            text.push_str(&format!("{key} = {value}\n"));
+        }
     }
     for (key, value) in params {
         text.push_str(&format!("{key} = {value}\n"));

@@ -10,6 +10,7 @@
 //! | [`imap`] | an IMAP client, one command at a time |
 //! | [`smtp`] | an SMTP client, one command at a time |
 //! | [`mail`] | encrypted and cleartext sample messages |
+//! | [`process`] | the processes and sockets of a relay, and how to kill them |
 //! | [`sink`] | a push service on loopback: records posts, answers what the test wants |
 //! | [`wait`] | waiting for something with a deadline, never for a time |
 //! | [`deltachat`] | Delta Chat itself, from PyPI in a virtual environment |
@@ -22,6 +23,7 @@ pub mod endpoints;
 pub mod imap;
 pub mod instance;
 pub mod mail;
+pub mod process;
 pub mod sink;
 pub mod smtp;
 pub mod wait;

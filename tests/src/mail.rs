@@ -82,6 +82,51 @@ impl Mail {
         }
     }
 
+    /// The first message of Secure-Join: all a stranger may send in the clear.
+    pub fn secure_join_request(from: &str, to: &str) -> Mail {
+        let boundary = "b5f2a1c4";
+        let content_type = format!("multipart/mixed; boundary=\"{boundary}\"");
+        let mut mail = Mail::new(from, to, "[...]", &content_type)
+            .add("Secure-Join-Invitenumber", "Y7dOLdMIe1b0rvgF")
+            .add("Secure-Join", "vc-request");
+        let body = format!(
+            "--{boundary}\n\
+             Content-Type: text/plain; charset=utf-8\n\
+             \n\
+             Secure-Join: vc-request\n\
+             --{boundary}--\n"
+        );
+        mail.body = body.replace('\n', "\r\n").into_bytes();
+        mail
+    }
+
+    /// A report that a message could not be delivered (RFC 3464), as Postfix writes it.
+    pub fn delivery_report(from: &str, to: &str) -> Mail {
+        let boundary = "2AB3C.1769000000/mx.elsewhere.test";
+        let content_type =
+            format!("multipart/report; report-type=delivery-status;\r\n\tboundary=\"{boundary}\"");
+        let subject = "Undelivered Mail Returned to Sender";
+        let mut mail =
+            Mail::new(from, to, subject, &content_type).add("Auto-Submitted", "auto-replied");
+        let body = format!(
+            "--{boundary}\n\
+             Content-Type: text/plain; charset=us-ascii\n\
+             \n\
+             I'm sorry to have to inform you that your message could not be delivered.\n\
+             --{boundary}\n\
+             Content-Type: message/delivery-status\n\
+             \n\
+             Reporting-MTA: dns; mx.elsewhere.test\n\
+             \n\
+             Final-Recipient: rfc822; nobody@elsewhere.test\n\
+             Action: failed\n\
+             Status: 5.1.1\n\
+             --{boundary}--\n"
+        );
+        mail.body = body.replace('\n', "\r\n").into_bytes();
+        mail
+    }
+
     /// Puts a header field on top of the others.
     pub fn add(mut self, name: &str, value: &str) -> Mail {
         self.fields.insert(0, (name.to_owned(), value.to_owned()));

@@ -1,0 +1,100 @@
+//! Processes of a running relay, as `/proc` shows them (proc(5)).
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+
+pub use rustix::process::Signal;
+use rustix::process::{Pid, kill_process};
+
+/// One process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Process {
+    /// Its number.
+    pub pid: u32,
+    /// Its parent's.
+    pub parent: u32,
+    /// The file it runs, as the kernel names it.
+    pub name: String,
+    /// Its command line, as `ps` shows it.
+    pub command: String,
+}
+
+/// Every process of the machine that can be read.
+pub fn all() -> Vec<Process> {
+    let Ok(entries) = fs::read_dir("/proc") else {
+        return Vec::new();
+    };
+    entries
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .filter_map(read)
+        .collect()
+}
+
+/// A process and all its descendants.
+pub fn tree(root: u32) -> Vec<Process> {
+    let all = all();
+    let mut pids = BTreeSet::from([root]);
+    loop {
+        let before = pids.len();
+        let children = all.iter().filter(|process| pids.contains(&process.parent));
+        let children: Vec<_> = children.map(|process| process.pid).collect();
+        pids.extend(children);
+        if pids.len() == before {
+            break;
+        }
+    }
+    all.into_iter()
+        .filter(|process| pids.contains(&process.pid))
+        .collect()
+}
+
+/// Sends a signal to one process.
+pub fn signal(pid: u32, signal: Signal) -> io::Result<()> {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    let pid = pid.ok_or(io::ErrorKind::InvalidInput)?;
+    Ok(kill_process(pid, signal)?)
+}
+
+/// The names of the Unix sockets a process has open; unnamed and abstract ones left out.
+pub fn unix_sockets(pid: u32) -> io::Result<BTreeSet<PathBuf>> {
+    let mut inodes = BTreeSet::new();
+    for entry in fs::read_dir(format!("/proc/{pid}/fd"))?.flatten() {
+        let Ok(target) = fs::read_link(entry.path()) else {
+            continue;
+        };
+        let target = target.to_string_lossy().into_owned();
+        if let Some(inode) = target.strip_prefix("socket:[") {
+            inodes.insert(inode.trim_end_matches(']').to_owned());
+        }
+    }
+    let table = fs::read_to_string("/proc/net/unix")?;
+    Ok(table
+        .lines()
+        .filter_map(|line| {
+            let mut columns = line.split_whitespace().skip(6);
+            let inode = columns.next()?;
+            let path = columns.next()?;
+            (inodes.contains(inode) && path.starts_with('/')).then(|| PathBuf::from(path))
+        })
+        .collect())
+}
+
+/// `None` if it has gone meanwhile.
+fn read(pid: u32) -> Option<Process> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // pid (name) state parent …; the name may hold anything.
+    let (head, tail) = stat.rsplit_once(") ")?;
+    let (_, name) = head.split_once('(')?;
+    let parent = tail.split(' ').nth(1)?.parse().ok()?;
+    let command = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+    let command = String::from_utf8_lossy(&command).replace('\0', " ");
+    Some(Process {
+        pid,
+        parent,
+        name: name.to_owned(),
+        command: command.trim_end().to_owned(),
+    })
+}

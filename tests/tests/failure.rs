@@ -1,0 +1,186 @@
+//! What a crash of one part means to the others: waiting, never a wrong answer.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use chatmail_tests::imap::{Imap, Security};
+use chatmail_tests::instance::Account;
+use chatmail_tests::mail::ENCRYPTION_NEEDED;
+use chatmail_tests::process::{self, Signal};
+use chatmail_tests::smtp::{Door, Reply, Smtp};
+use chatmail_tests::{Instance, Mail, wait};
+
+#[test]
+fn a_session_that_loses_its_filter_is_told_to_try_again() {
+    let relay = Instance::start();
+    let [alice, bob] = ["alice", "bob"].map(|name| relay.account(name));
+    let cleartext = Mail::cleartext(&alice.address, &bob.address);
+    let encrypted = Mail::encrypted(&alice.address, &bob.address);
+    let to = [bob.address.as_str()];
+
+    // One session before MAIL, one before the content, of each door.
+    let doors = [Door::Smtps, Door::Submission];
+    let mut idle = doors.map(|door| relay.smtp(door, &alice));
+    let mut sending = doors.map(|door| relay.smtp(door, &alice));
+    for smtp in &mut sending {
+        assert_eq!(smtp.envelope(&alice.address, &to).expect("SMTP").code, 354);
+    }
+    let killed = kill_milter(&relay);
+
+    for (smtp, mail) in sending.iter_mut().zip([&cleartext, &encrypted]) {
+        let reply = smtp.content(&mail.to_bytes()).expect("SMTP");
+        assert!(reply.is_temporary(), "{reply}");
+    }
+    for (smtp, mail) in idle.iter_mut().zip([&cleartext, &encrypted]) {
+        let reply = smtp
+            .send(&alice.address, &to, &mail.to_bytes())
+            .expect("SMTP");
+        assert!(reply.is_temporary(), "{reply}");
+    }
+
+    mail_flows_again(&relay, &alice, &bob);
+    let now = relay.current_endpoints().expect("endpoints");
+    assert_ne!(now.milter_pid, killed);
+}
+
+#[test]
+fn nothing_passes_unchecked_while_the_filter_is_down() {
+    let relay = Instance::start();
+    let [alice, bob] = ["alice", "bob"].map(|name| relay.account(name));
+    let cleartext = Mail::cleartext(&alice.address, &bob.address).to_bytes();
+    for _ in 0..3 {
+        kill_milter(&relay);
+        // New sessions through every door, from the crash until the filter answers for itself.
+        wait::until_true("the filter to answer again", || {
+            let outgoing = [Door::Smtps, Door::Submission].map(|door| {
+                let mut smtp = relay.smtp(door, &alice);
+                smtp.send(&alice.address, &[&bob.address], &cleartext)
+            });
+            let mut smtp = Smtp::connect(relay.endpoints(), Door::Smtp).expect("SMTP");
+            let incoming = smtp.send("carol@elsewhere.test", &[&bob.address], &cleartext);
+            let replies: Vec<Reply> = outgoing
+                .into_iter()
+                .chain([incoming])
+                .map(|reply| reply.expect("SMTP"))
+                .collect();
+            for reply in &replies {
+                let refused = reply.to_string() == ENCRYPTION_NEEDED;
+                assert!(refused || reply.is_temporary(), "{reply}");
+            }
+            replies.iter().all(|reply| !reply.is_temporary())
+        });
+    }
+    mail_flows_again(&relay, &alice, &bob);
+}
+
+#[test]
+fn killed_login_workers_make_no_second_account_and_no_wrong_refusal() {
+    let relay = Instance::start();
+    let dovecot = relay.supervisor_pid();
+    let accounts: Vec<_> = (0..20).map(|_| relay.new_account("crash")).collect();
+    let done = AtomicBool::new(false);
+    let killed = thread::scope(|scope| {
+        let killer = scope.spawn(|| kill_workers_until(dovecot, &done));
+        let logins: Vec<_> = accounts
+            .chunks(5)
+            .map(|accounts| {
+                scope.spawn(|| accounts.iter().for_each(|account| insist(&relay, account)))
+            })
+            .collect();
+        let logins: Vec<_> = logins.into_iter().map(|login| login.join()).collect();
+        done.store(true, Ordering::Relaxed);
+        assert!(logins.iter().all(Result::is_ok), "see above");
+        killer.join().expect("killer")
+    });
+    assert!(killed > 0, "no worker was killed");
+
+    let expected: BTreeSet<_> = accounts
+        .iter()
+        .map(|account| account.address.clone())
+        .collect();
+    let found: BTreeSet<_> = fs::read_dir(&relay.endpoints().mailboxes_dir)
+        .expect("mailboxes")
+        .map(|entry| {
+            entry
+                .expect("entry")
+                .file_name()
+                .to_string_lossy()
+                .into_owned()
+        })
+        .filter(|name| name.contains('@'))
+        .collect();
+    assert_eq!(found, expected);
+    for account in &accounts {
+        relay.imap(account);
+        let names: BTreeSet<_> = fs::read_dir(relay.mailbox(account))
+            .expect("mailbox")
+            .map(|entry| {
+                entry
+                    .expect("entry")
+                    .file_name()
+                    .to_string_lossy()
+                    .into_owned()
+            })
+            .collect();
+        assert!(names.contains("enforceE2EEincoming"), "{names:?}");
+    }
+}
+
+/// Logs in until it works. Before that, nothing but temporary failures.
+fn insist(relay: &Instance, account: &Account) {
+    wait::until(&format!("the login of {}", account.address), || {
+        let mut imap = Imap::connect(relay.endpoints(), Security::Tls).expect("IMAP");
+        let answer = imap
+            .login(&account.address, &account.password)
+            .expect("LOGIN");
+        if !answer.is_ok() {
+            assert_eq!(answer.code(), Some("UNAVAILABLE"), "{answer}");
+        }
+        answer.is_ok().then_some(())
+    });
+}
+
+/// Kills every login worker it finds; returns how many.
+fn kill_workers_until(dovecot: u32, done: &AtomicBool) -> usize {
+    let mut killed = BTreeSet::new();
+    while !done.load(Ordering::Relaxed) {
+        for worker in process::tree(dovecot) {
+            // It may have ended between the look and the kill.
+            if worker.command.starts_with("dovecot/auth")
+                && worker.command.contains("-w")
+                && killed.insert(worker.pid)
+            {
+                process::signal(worker.pid, Signal::KILL).ok();
+            }
+        }
+        thread::yield_now();
+    }
+    killed.len()
+}
+
+fn kill_milter(relay: &Instance) -> u32 {
+    let pid = relay.current_endpoints().expect("endpoints").milter_pid;
+    process::signal(pid, Signal::KILL).expect("killing the milter");
+    wait::until_true("the milter to be gone", || {
+        process::all()
+            .iter()
+            .all(|process| process.pid != pid || process.command.is_empty())
+    });
+    pid
+}
+
+/// Waits until an encrypted message is accepted, and sees that it alone arrives.
+fn mail_flows_again(relay: &Instance, from: &Account, to: &Account) {
+    let mail = Mail::encrypted(&from.address, &to.address);
+    wait::until_true("mail to flow again", || {
+        let mut smtp = relay.smtp(Door::Smtps, from);
+        let reply = smtp.send(&from.address, &[&to.address], &mail.to_bytes());
+        let reply = reply.expect("SMTP");
+        assert!(reply.code == 250 || reply.is_temporary(), "{reply}");
+        reply.code == 250
+    });
+    let messages = relay.wait_for_messages(to, 1);
+    assert_eq!(messages.len(), 1);
+}

@@ -1,0 +1,255 @@
+//! Only encrypted mail goes out or comes in, and it says no more than it must.
+
+use chatmail_tests::instance::Account;
+use chatmail_tests::mail::{ENCRYPTION_NEEDED, body, header_values};
+use chatmail_tests::smtp::{Door, Reply, Smtp};
+use chatmail_tests::{Instance, Mail};
+
+const STRANGER: &str = "carol@elsewhere.test";
+
+#[test]
+fn encrypted_mail_arrives_intact_and_without_its_traces() {
+    let relay = Instance::start();
+    let [alice, bob] = ["alice", "bob"].map(|name| relay.account(name));
+    for (number, door) in [Door::Smtps, Door::Submission].into_iter().enumerate() {
+        let mail = Mail::encrypted(&alice.address, &bob.address)
+            .set("Subject", "Lunch at noon")
+            .add(
+                "Received",
+                "from laptop ([198.51.100.7]) by phone; Fri, 2 Jan 2026 12:00:00 +0000",
+            )
+            .add("User-Agent", "Some Client 1.0")
+            .add("X-Mailer", "Some Client 1.0")
+            .add("X-Originating-IP", "198.51.100.7");
+        let reply = send(&relay, door, &alice, &bob.address, &mail);
+        assert_eq!(reply.code, 250, "{reply}");
+
+        let messages = relay.wait_for_messages(&bob, number + 1);
+        let message = &messages[number];
+        assert_eq!(header_values(message, "Message-ID"), [mail.message_id()]);
+        assert_eq!(header_values(message, "Subject"), ["[...]"]);
+        for field in ["Received", "User-Agent", "X-Mailer", "X-Originating-IP"] {
+            assert_eq!(header_values(message, field), [] as [String; 0], "{field}");
+        }
+        assert_eq!(header_values(message, "Chat-Version"), ["1.0"]);
+        assert_eq!(body(message), mail.body());
+    }
+}
+
+#[test]
+fn an_encrypted_message_of_a_megabyte_arrives_intact() {
+    let relay = Instance::start();
+    let [alice, bob] = ["alice", "bob"].map(|name| relay.account(name));
+    let mail = Mail::encrypted_of_size(&alice.address, &bob.address, 1 << 20);
+    let reply = send(&relay, Door::Smtps, &alice, &bob.address, &mail);
+    assert_eq!(reply.code, 250, "{reply}");
+    let messages = relay.wait_for_messages(&bob, 1);
+    assert!(body(&messages[0]) == mail.body(), "the body changed");
+}
+
+#[test]
+fn outgoing_cleartext_is_refused_with_523() {
+    let relay = Instance::start();
+    let [alice, bob] = ["alice", "bob"].map(|name| relay.account(name));
+    for door in [Door::Smtps, Door::Submission] {
+        let mail = Mail::cleartext(&alice.address, &bob.address);
+        let reply = send(&relay, door, &alice, &bob.address, &mail);
+        assert_eq!(reply.to_string(), ENCRYPTION_NEEDED);
+    }
+    only_this_arrives(&relay, &alice, &bob);
+}
+
+#[test]
+fn incoming_cleartext_is_refused_with_523() {
+    let relay = Instance::start();
+    let [alice, bob] = ["alice", "bob"].map(|name| relay.account(name));
+    let mail = Mail::cleartext(STRANGER, &bob.address);
+    let reply = deliver(&relay, STRANGER, &[&bob], &mail);
+    assert_eq!(reply.to_string(), ENCRYPTION_NEEDED);
+    only_this_arrives(&relay, &alice, &bob);
+}
+
+#[test]
+fn incoming_cleartext_needs_the_consent_of_every_recipient() {
+    let relay = Instance::start();
+    let [bob, carl] = ["bob", "carl"].map(|name| relay.account(name));
+    let consent = relay.mailbox(&bob).join("enforceE2EEincoming");
+    std::fs::remove_file(consent).expect("enforceE2EEincoming");
+
+    let mail = Mail::cleartext(STRANGER, &bob.address);
+    let reply = deliver(&relay, STRANGER, &[&bob, &carl], &mail);
+    assert_eq!(reply.to_string(), ENCRYPTION_NEEDED);
+    let reply = deliver(&relay, STRANGER, &[&bob], &mail);
+    assert_eq!(reply.code, 250, "{reply}");
+    assert_eq!(relay.wait_for_messages(&bob, 1).len(), 1);
+    assert_eq!(relay.imap(&carl).select_inbox().expect("INBOX"), 0);
+}
+
+#[test]
+fn a_secure_join_request_passes_in_the_clear() {
+    let relay = Instance::start();
+    let [alice, bob] = ["alice", "bob"].map(|name| relay.account(name));
+    let mail = Mail::secure_join_request(&alice.address, &bob.address);
+    let reply = send(&relay, Door::Smtps, &alice, &bob.address, &mail);
+    assert_eq!(reply.code, 250, "{reply}");
+    let messages = relay.wait_for_messages(&bob, 1);
+    assert_eq!(header_values(&messages[0], "Secure-Join"), ["vc-request"]);
+}
+
+#[test]
+fn encrypted_mail_and_delivery_reports_come_in_from_other_servers() {
+    let relay = Instance::start();
+    let bob = relay.account("bob");
+    let mail = Mail::encrypted(STRANGER, &bob.address);
+    let reply = deliver(&relay, STRANGER, &[&bob], &mail);
+    assert_eq!(reply.code, 250, "{reply}");
+    let report = Mail::delivery_report("mailer-daemon@elsewhere.test", &bob.address);
+    let reply = deliver(&relay, "", &[&bob], &report);
+    assert_eq!(reply.code, 250, "{reply}");
+
+    let messages = relay.wait_for_messages(&bob, 2);
+    let mut ids: Vec<_> = messages
+        .iter()
+        .flat_map(|message| header_values(message, "Message-ID"))
+        .collect();
+    ids.sort();
+    let mut expected = [mail.message_id(), report.message_id()];
+    expected.sort_unstable();
+    assert_eq!(ids, expected);
+}
+
+#[test]
+fn a_forged_from_header_is_refused() {
+    let relay = Instance::start();
+    let [alice, bob] = ["alice", "bob"].map(|name| relay.account(name));
+    let genuine = Mail::encrypted(&alice.address, &bob.address);
+    let forgeries = [
+        genuine.clone().set("From", &format!("<{}>", bob.address)),
+        genuine
+            .clone()
+            .set("From", &format!("<{}> <{}>", alice.address, bob.address)),
+        genuine
+            .clone()
+            .set("From", &format!("<{}>, <{}>", alice.address, bob.address)),
+        genuine.clone().add("From", &format!("<{}>", alice.address)),
+        genuine.clone().add("From", &format!("<{}>", bob.address)),
+        genuine.clone().set("From", "undisclosed"),
+        genuine.clone().without("From"),
+    ];
+    for forgery in forgeries {
+        let from = header_values(&forgery.to_bytes(), "From");
+        let reply = send(&relay, Door::Smtps, &alice, &bob.address, &forgery);
+        assert!(
+            reply.to_string().starts_with("500 Invalid FROM"),
+            "{from:?}: {reply}"
+        );
+    }
+    let forged = genuine.clone().set("From", &format!("<{}>", bob.address));
+    let reply = send(&relay, Door::Submission, &alice, &bob.address, &forged);
+    let expected = format!("500 Invalid FROM <{}> for <{}>", bob.address, alice.address);
+    assert_eq!(reply.to_string(), expected);
+    only_this_arrives(&relay, &alice, &bob);
+}
+
+#[test]
+fn a_forged_envelope_sender_is_refused() {
+    let relay = Instance::start();
+    let [alice, bob] = ["alice", "bob"].map(|name| relay.account(name));
+    for door in [Door::Smtps, Door::Submission] {
+        let mail = Mail::encrypted(&bob.address, &alice.address);
+        let mut smtp = relay.smtp(door, &alice);
+        let reply = smtp.send(&bob.address, &[&alice.address], &mail.to_bytes());
+        assert_eq!(reply.expect("SMTP").code, 553);
+    }
+    assert_eq!(relay.imap(&alice).select_inbox().expect("INBOX"), 0);
+}
+
+#[test]
+fn nobody_submits_without_a_login_and_nobody_relays() {
+    let relay = Instance::start();
+    let alice = relay.account("alice");
+    for door in [Door::Smtps, Door::Submission] {
+        let mut smtp = Smtp::connect(relay.endpoints(), door).expect("SMTP");
+        let reply = smtp
+            .envelope(&alice.address, &[&alice.address])
+            .expect("SMTP");
+        assert!(reply.code >= 500, "{reply}");
+    }
+    let mut smtp = Smtp::connect(relay.endpoints(), Door::Smtp).expect("SMTP");
+    let reply = smtp.envelope(STRANGER, &["dave@third.test"]).expect("SMTP");
+    assert_eq!(reply.code, 554, "{reply}");
+    assert!(
+        !smtp
+            .extensions
+            .iter()
+            .any(|extension| extension.starts_with("AUTH"))
+    );
+}
+
+#[test]
+fn mail_to_nobody_is_refused_at_once() {
+    let relay = Instance::start();
+    let nobody = relay.new_account("nobody");
+    let mail = Mail::encrypted(STRANGER, &nobody.address);
+    let reply = deliver(&relay, STRANGER, &[&nobody], &mail);
+    assert_eq!(reply.code, 550, "{reply}");
+    assert!(!relay.mailbox(&nobody).exists());
+}
+
+#[test]
+fn a_sender_over_the_rate_limit_is_told_to_wait() {
+    let relay = Instance::with()
+        .param("max_user_send_per_minute", 1)
+        .param("max_user_send_burst_size", 3)
+        .start();
+    let [alice, bob] = ["alice", "bob"].map(|name| relay.account(name));
+    let mail_of = |from: &Account| Mail::encrypted(&from.address, &bob.address);
+    for _ in 0..3 {
+        let reply = send(&relay, Door::Smtps, &alice, &bob.address, &mail_of(&alice));
+        assert_eq!(reply.code, 250, "{reply}");
+    }
+    for door in [Door::Smtps, Door::Submission] {
+        let reply = send(&relay, door, &alice, &bob.address, &mail_of(&alice));
+        let expected = format!("450 4.7.1: Too much mail from <{}>", alice.address);
+        assert_eq!(reply.to_string(), expected);
+    }
+    let reply = send(&relay, Door::Smtps, &bob, &bob.address, &mail_of(&bob));
+    assert_eq!(reply.code, 250, "{reply}");
+    assert_eq!(relay.wait_for_messages(&bob, 4).len(), 4);
+}
+
+#[test]
+fn a_message_over_the_size_limit_is_refused() {
+    let relay = Instance::with().param("max_message_size", 100_000).start();
+    let [alice, bob] = ["alice", "bob"].map(|name| relay.account(name));
+    let mail = Mail::encrypted_of_size(&alice.address, &bob.address, 100_000);
+    let reply = send(&relay, Door::Smtps, &alice, &bob.address, &mail);
+    assert_eq!(reply.code, 552, "{reply}");
+    only_this_arrives(&relay, &alice, &bob);
+}
+
+/// Sends a good message after all the refused ones: it is the only one that arrives.
+fn only_this_arrives(relay: &Instance, from: &Account, to: &Account) {
+    let mail = Mail::encrypted(&from.address, &to.address);
+    let reply = send(relay, Door::Smtps, from, &to.address, &mail);
+    assert_eq!(reply.code, 250, "{reply}");
+    let messages = relay.wait_for_messages(to, 1);
+    assert_eq!(messages.len(), 1);
+    assert_eq!(
+        header_values(&messages[0], "Message-ID"),
+        [mail.message_id()]
+    );
+}
+
+fn send(relay: &Instance, door: Door, from: &Account, to: &str, mail: &Mail) -> Reply {
+    let mut smtp = relay.smtp(door, from);
+    smtp.send(&from.address, &[to], &mail.to_bytes())
+        .expect("SMTP")
+}
+
+/// As another server would, on port 25.
+fn deliver(relay: &Instance, from: &str, to: &[&Account], mail: &Mail) -> Reply {
+    let mut smtp = Smtp::connect(relay.endpoints(), Door::Smtp).expect("SMTP");
+    let to: Vec<_> = to.iter().map(|to| to.address.as_str()).collect();
+    smtp.send(from, &to, &mail.to_bytes()).expect("SMTP")
+}

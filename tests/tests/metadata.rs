@@ -1,0 +1,200 @@
+//! What Delta Chat asks the relay about itself, and where it leaves its device tokens.
+
+use std::fs::{self, Permissions};
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixListener;
+use std::thread;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use chatmail_tests::Instance;
+use chatmail_tests::imap::{Imap, Status};
+use chatmail_tests::instance::{Account, reachable_tempdir};
+
+const DEVICE_TOKEN: &str = "/private/devicetoken";
+
+#[test]
+fn the_capabilities_tell_delta_chat_what_it_may_use() {
+    let relay = Instance::start();
+    let mut imap = relay.imap(&relay.account("alice"));
+    let answer = imap.command("CAPABILITY").expect("CAPABILITY");
+    let line = &answer.untagged[0].line;
+    for capability in ["XDELTAPUSH", "XCHATMAIL", "METADATA", "IDLE", "QUOTA"] {
+        assert!(
+            line.split(' ').any(|word| word == capability),
+            "{capability}: {line}"
+        );
+    }
+}
+
+#[test]
+fn each_device_token_is_added_to_those_before() {
+    let relay = Instance::start();
+    let account = relay.account("alice");
+    let mut imap = relay.imap(&account);
+    assert_eq!(get(&mut imap, "INBOX", DEVICE_TOKEN), None);
+
+    let long = format!("openpgp:{}", "QUJD/+".repeat(600));
+    for token in ["fcm-token-one", &long, "fcm-token-one"] {
+        assert!(
+            imap.set_metadata("INBOX", DEVICE_TOKEN, token)
+                .expect("SETMETADATA")
+                .is_ok()
+        );
+    }
+    assert!(
+        imap.set_metadata("INBOX", DEVICE_TOKEN, "")
+            .expect("SETMETADATA")
+            .status
+            != Status::Bad
+    );
+
+    let value = get(&mut relay.imap(&account), "INBOX", DEVICE_TOKEN).expect("tokens");
+    let mut tokens: Vec<_> = value.split(' ').collect();
+    tokens.sort_unstable();
+    assert_eq!(tokens, ["fcm-token-one", long.as_str()]);
+
+    let stored = stored_tokens(&relay, &account);
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .expect("after 1970")
+        .as_secs_f64();
+    assert_eq!(stored.len(), 2, "{stored:?}");
+    for (token, time) in stored {
+        let time = time.as_f64().expect("a Unix time");
+        assert!((now - 60.0..=now + 1.0).contains(&time), "{token}: {time}");
+    }
+}
+
+#[test]
+fn one_users_tokens_are_not_anothers() {
+    let relay = Instance::start();
+    let [alice, bob] = ["alice", "bob"].map(|name| relay.account(name));
+    relay
+        .imap(&alice)
+        .set_metadata("INBOX", DEVICE_TOKEN, "of-alice")
+        .expect("SETMETADATA");
+    assert_eq!(get(&mut relay.imap(&bob), "INBOX", DEVICE_TOKEN), None);
+    assert!(!relay.mailbox(&bob).join("metadata.json").exists());
+}
+
+#[test]
+fn the_relay_tells_what_else_it_offers() {
+    let dir = reachable_tempdir().expect("temporary directory");
+    let socket = dir.path().join("turn.socket");
+    let turn = UnixListener::bind(&socket).expect("TURN socket");
+    fs::set_permissions(&socket, Permissions::from_mode(0o666)).expect("TURN socket");
+    thread::spawn(move || {
+        for client in turn.incoming().flatten() {
+            // A client that does not wait for its credentials is the test's business.
+            let mut client = client;
+            client.write_all(b"1769000000:secret\n").ok();
+        }
+    });
+    let appversions = dir.path().join("appversions.json");
+    fs::write(&appversions, "{\n  \"android\": \"2.43\"\n}\n").expect("app versions");
+    fs::set_permissions(&appversions, Permissions::from_mode(0o644)).expect("app versions");
+    let relay = Instance::with()
+        .param("iroh_relay", "https://iroh.chat.test")
+        .param("turn_socket_path", socket.display())
+        .param("appversions_file", appversions.display())
+        .start();
+    let mut imap = relay.imap(&relay.account("alice"));
+
+    let mut shared = |key: &str| get(&mut imap, "", &format!("/shared/vendor/deltachat/{key}"));
+    assert_eq!(
+        shared("irohrelay").as_deref(),
+        Some("https://iroh.chat.test")
+    );
+    let turn = shared("turn").expect("TURN server");
+    assert_eq!(
+        turn.split_once(":3478:").map(|(_, tail)| tail),
+        Some("1769000000:secret"),
+        "{turn}"
+    );
+    assert_eq!(shared("maxsmtprecipients").as_deref(), Some("1000"));
+    let versions: serde_json::Value =
+        serde_json::from_str(&shared("appversions").expect("app versions")).expect("JSON");
+    assert_eq!(versions["android"], "2.43");
+    assert_eq!(shared("somethingelse"), None);
+}
+
+#[test]
+fn what_the_relay_does_not_offer_has_no_value() {
+    let dir = reachable_tempdir().expect("temporary directory");
+    let relay = Instance::with()
+        .param("iroh_relay", "")
+        .param("turn_socket_path", dir.path().join("none").display())
+        .param("appversions_file", dir.path().join("none.json").display())
+        .start();
+    let mut imap = relay.imap(&relay.account("alice"));
+    for key in ["irohrelay", "turn", "appversions"] {
+        assert_eq!(
+            get(&mut imap, "", &format!("/shared/vendor/deltachat/{key}")),
+            None,
+            "{key}"
+        );
+    }
+}
+
+#[test]
+fn an_unset_iroh_relay_is_the_relay_itself() {
+    let relay = Instance::start();
+    let mut imap = relay.imap(&relay.account("alice"));
+    assert_eq!(
+        get(&mut imap, "", "/shared/vendor/deltachat/irohrelay").as_deref(),
+        Some("https://chat.test")
+    );
+}
+
+#[test]
+fn dovecots_own_entries_stay_dovecots() {
+    let relay = Instance::start();
+    let mut imap = relay.imap(&relay.account("alice"));
+    for key in ["/shared/comment", "/shared/admin"] {
+        let answer = imap.get_metadata("", key).expect("GETMETADATA");
+        assert!(answer.is_ok(), "{key}: {answer:?}");
+    }
+}
+
+#[test]
+fn setting_any_other_key_is_refused() {
+    let relay = Instance::start();
+    let account = relay.account("alice");
+    let mut imap = relay.imap(&account);
+    for (mailbox, key) in [
+        ("INBOX", "/private/comment2"),
+        ("INBOX", "/private/vendor/deltachat/other"),
+        ("INBOX", "/shared/vendor/deltachat/irohrelay"),
+        ("", "/shared/vendor/deltachat/irohrelay"),
+        ("", "/shared/vendor/deltachat/turn"),
+        ("", "/shared/vendor/deltachat/other"),
+    ] {
+        let answer = imap
+            .set_metadata(mailbox, key, "mine")
+            .expect("SETMETADATA");
+        assert_eq!(answer.status, Status::No, "{mailbox:?} {key}: {answer}");
+    }
+    assert!(!relay.mailbox(&account).join("metadata.json").exists());
+    let iroh = get(&mut imap, "", "/shared/vendor/deltachat/irohrelay");
+    assert_eq!(iroh.as_deref(), Some("https://chat.test"));
+}
+
+#[track_caller]
+fn get(imap: &mut Imap, mailbox: &str, key: &str) -> Option<String> {
+    imap.get_metadata(mailbox, key)
+        .expect("GETMETADATA")
+        .unwrap_or_else(|refusal| panic!("GETMETADATA {mailbox:?} {key}: {refusal}"))
+}
+
+fn stored_tokens(
+    relay: &Instance,
+    account: &Account,
+) -> serde_json::Map<String, serde_json::Value> {
+    let text = fs::read(relay.mailbox(account).join("metadata.json")).expect("metadata.json");
+    let json: serde_json::Value = serde_json::from_slice(&text).expect("JSON");
+    json["devicetoken"]
+        .as_object()
+        .expect("tokens with times")
+        .clone()
+}

@@ -1,0 +1,248 @@
+//! A tree of mailboxes and a `chatmail.ini` that a relay has already work as they are.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, chown};
+use std::path::Path;
+use std::process::Command;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use chatmail_tests::instance::Account;
+use chatmail_tests::mail::header_values;
+use chatmail_tests::sink::Sink;
+use chatmail_tests::smtp::Door;
+use chatmail_tests::{Instance, Mail, wait};
+
+/// Every key of a relay's `chatmail.ini`, each with a value of its own.
+const EVERY_KEY: &[(&str, &str)] = &[
+    ("max_user_send_per_minute", "61"),
+    ("max_user_send_burst_size", "11"),
+    ("max_mailbox_size", "501M"),
+    ("max_message_size", "31457281"),
+    ("delete_mails_after", "21"),
+    ("delete_large_after", "8"),
+    ("delete_inactive_users_after", "91"),
+    ("username_min_length", "8"),
+    ("username_max_length", "10"),
+    ("password_min_length", "10"),
+    ("max_load_1m", "10000"),
+    ("min_available_memory", "2M"),
+    ("min_free_disk_space", "2M"),
+    ("max_imap_connections", "9999"),
+    ("max_smtp_connections", "999"),
+    ("disable_ipv6", "true"),
+    ("acme_email", "postmaster@chat.test"),
+    (
+        "tls_external_cert_and_key",
+        "/etc/ssl/certs/relay.pem /etc/ssl/private/relay.key",
+    ),
+    ("iroh_relay", "https://iroh.chat.test"),
+    ("turn_socket_path", "/run/chatmail-turn/other.socket"),
+    ("mtail_address", "127.0.0.1"),
+    ("imap_rawlog", "false"),
+    ("imap_compress", "true"),
+    ("www_folder", "/srv/www"),
+    ("privacy_postal", "1 Main Street"),
+    ("privacy_mail", "privacy@chat.test"),
+    ("privacy_pdo", "Nobody"),
+    ("privacy_supervisor", "Somebody"),
+    ("mailboxes_dir", "/home/vmail/mail/chat.test"),
+    ("passdb_path", "/home/vmail/passdb.sqlite"),
+    ("filtermail_smtp_port", "10080"),
+    ("filtermail_smtp_port_incoming", "10081"),
+    ("filtermail_http_port_incoming", "10082"),
+    ("filtermail_lmtp_port_transport", "10083"),
+    ("postfix_reinject_port", "10025"),
+    ("postfix_reinject_port_incoming", "10026"),
+    ("passthrough_senders", ""),
+    ("passthrough_recipients", ""),
+];
+
+#[test]
+fn a_password_file_by_doveadm_lets_its_user_in_and_is_kept() {
+    let relay = Instance::start();
+    let account = relay.new_account("doveadm");
+    let hash = doveadm_hash(&account.password);
+    assert!(hash.starts_with("{SHA512-CRYPT}$6$"));
+    let mailbox = existing_mailbox(&relay, &account, &hash);
+    // As Dovecot left it: a message that was read, and one that was not.
+    for (dir, name) in [
+        ("cur", "1775324677.M44P30.host,S=3235,W=3305:2,S"),
+        ("new", "1775324678.M45P31.host,S=3235,W=3305"),
+    ] {
+        fs::create_dir_all(mailbox.join(dir)).expect("maildir");
+        let mail = Mail::encrypted("carol@elsewhere.test", &account.address);
+        fs::write(mailbox.join(dir).join(name), mail.to_bytes()).expect("message");
+    }
+    own(&relay, &mailbox);
+
+    let messages = relay.imap(&account).inbox().expect("INBOX");
+    assert_eq!(messages.len(), 2);
+    relay.smtp(Door::Smtps, &account);
+    let wrong = Account {
+        password: "something else".to_owned(),
+        ..account.clone()
+    };
+    let mut imap =
+        chatmail_tests::imap::Imap::connect(relay.endpoints(), chatmail_tests::imap::Security::Tls)
+            .expect("IMAP");
+    assert!(
+        !imap
+            .login(&wrong.address, &wrong.password)
+            .expect("LOGIN")
+            .is_ok()
+    );
+    assert_eq!(
+        fs::read_to_string(mailbox.join("password")).expect("password"),
+        hash
+    );
+    assert!(
+        !mailbox.join("enforceE2EEincoming").exists(),
+        "consent to cleartext was taken back"
+    );
+}
+
+#[test]
+fn both_forms_of_device_tokens_are_read_and_kept_up() {
+    let sink = Sink::start().expect("sink");
+    sink.answer_to("gone", 410);
+    let relay = Instance::with().push_url(sink.url()).start();
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .expect("after 1970")
+        .as_secs();
+    let stale = now - 91 * 86_400;
+    let alice = relay.account("alice");
+    let with_times = relay.new_account("times");
+    let as_list = relay.new_account("list");
+    for (account, json) in [
+        (
+            &with_times,
+            format!(
+                r#"{{"devicetoken": {{"fresh": {now}.25, "stale": {stale}, "gone": {now}}}, "other": [1]}}"#
+            ),
+        ),
+        (
+            &as_list,
+            r#"{"devicetoken": ["listed", "gone"], "other": [1]}"#.to_owned(),
+        ),
+    ] {
+        let mailbox = existing_mailbox(&relay, account, &doveadm_hash(&account.password));
+        fs::write(mailbox.join("metadata.json"), json).expect("metadata.json");
+        own(&relay, &mailbox);
+    }
+
+    for (account, valid) in [(&with_times, "fresh"), (&as_list, "listed")] {
+        let value = relay
+            .imap(account)
+            .get_metadata("INBOX", "/private/devicetoken");
+        let value = value
+            .expect("GETMETADATA")
+            .expect("tokens")
+            .expect("tokens");
+        let mut tokens: Vec<_> = value.split(' ').collect();
+        tokens.sort_unstable();
+        let mut expected = ["gone", valid];
+        expected.sort_unstable();
+        assert_eq!(tokens, expected);
+
+        let mail = Mail::encrypted(&alice.address, &account.address);
+        let mut smtp = relay.smtp(Door::Smtps, &alice);
+        let reply = smtp.send(&alice.address, &[&account.address], &mail.to_bytes());
+        assert_eq!(reply.expect("SMTP").code, 250);
+        wait::until_true("the token to be forgotten", || {
+            let text =
+                fs::read(relay.mailbox(account).join("metadata.json")).expect("metadata.json");
+            let json: serde_json::Value = serde_json::from_slice(&text).expect("JSON");
+            let tokens = json["devicetoken"].as_object();
+            assert_eq!(
+                json["other"],
+                serde_json::json!([1]),
+                "somebody else's key is gone"
+            );
+            tokens.is_some_and(|tokens| tokens.contains_key(valid) && !tokens.contains_key("gone"))
+        });
+    }
+    assert_eq!(sink.tokens(), ["fresh", "gone", "gone", "listed"]);
+}
+
+#[test]
+fn a_chatmail_ini_with_every_key_works_as_it_is() {
+    let relay = EVERY_KEY
+        .iter()
+        .fold(Instance::with(), |relay, (key, value)| {
+            relay.param(key, value)
+        })
+        .start();
+    let config = fs::read_to_string(&relay.endpoints().config).expect("chatmail.ini");
+    for (key, _) in EVERY_KEY {
+        assert!(
+            config
+                .lines()
+                .any(|line| line.starts_with(&format!("{key} = "))),
+            "{key}"
+        );
+    }
+    // One of each end of the limits, which the file above moves.
+    let [alice, bob] = ["alice001", "bob4567890"].map(|localpart| Account {
+        address: format!("{localpart}@chat.test"),
+        password: "10 letters".to_owned(),
+    });
+    relay.imap(&alice);
+    relay.imap(&bob);
+    let mail = Mail::encrypted(&alice.address, &bob.address);
+    let mut smtp = relay.smtp(Door::Smtps, &alice);
+    let reply = smtp.send(&alice.address, &[&bob.address], &mail.to_bytes());
+    assert_eq!(reply.expect("SMTP").code, 250);
+    let messages = relay.wait_for_messages(&bob, 1);
+    assert_eq!(
+        header_values(&messages[0], "Message-ID"),
+        [mail.message_id()]
+    );
+
+    let logs = relay.logs();
+    for (key, _) in EVERY_KEY {
+        let warned = logs
+            .lines()
+            .find(|line| line.contains("unknown") && line.contains(key));
+        assert_eq!(warned, None);
+    }
+}
+
+#[test]
+fn a_key_nobody_knows_is_warned_about_and_does_no_harm() {
+    let relay = Instance::with().param("key_of_the_future", "1").start();
+    relay.account("alice");
+    let logs = relay.logs();
+    assert!(logs.contains("key_of_the_future"), "no warning");
+}
+
+fn existing_mailbox(relay: &Instance, account: &Account, hash: &str) -> std::path::PathBuf {
+    let mailbox = relay.mailbox(account);
+    fs::create_dir(&mailbox).expect("mailbox");
+    fs::write(mailbox.join("password"), hash).expect("password file");
+    own(relay, &mailbox);
+    mailbox
+}
+
+/// Gives a mailbox to the mail user, as the tree is.
+fn own(relay: &Instance, path: &Path) {
+    let tree = fs::metadata(&relay.endpoints().mailboxes_dir).expect("mailboxes");
+    chown(path, Some(tree.uid()), Some(tree.gid())).expect("chown");
+    if path.is_dir() {
+        for entry in fs::read_dir(path).expect("directory") {
+            own(relay, &entry.expect("entry").path());
+        }
+    }
+}
+
+fn doveadm_hash(password: &str) -> String {
+    let output = Command::new("doveadm")
+        .args(["pw", "-s", "SHA512-CRYPT", "-p", password])
+        .output()
+        .expect("doveadm");
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout)
+        .expect("ASCII")
+        .trim_end()
+        .to_owned()
+}
