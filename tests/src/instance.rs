@@ -1,5 +1,6 @@
 //! A private relay of a test's own: real Postfix and Dovecot on ports of their own.
 
+use std::collections::BTreeSet;
 use std::env;
 use std::fs::{self, File, Permissions};
 use std::io;
@@ -11,11 +12,13 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::endpoints::Endpoints;
-use crate::imap::Imap;
-use crate::smtp::{Door, Smtp};
+use crate::imap::{Answer, Imap, Security};
+use crate::mail::Mail;
+use crate::smtp::{Door, Reply, Smtp};
 use crate::wait;
 
 /// Long enough for a first start that still has to build the modules.
@@ -195,6 +198,51 @@ impl Instance {
         match Smtp::login_to(&self.endpoints, door, &account.address, &account.password) {
             Ok(smtp) => smtp,
             Err(error) => panic!("SMTP login of {}: {error}", account.address),
+        }
+    }
+
+    /// Tries to log in over IMAP with TLS; the answer may be a refusal.
+    #[track_caller]
+    pub fn try_imap(&self, address: &str, password: &str) -> Answer {
+        let mut imap = Imap::connect(&self.endpoints, Security::Tls).expect("IMAP");
+        imap.login(address, password).expect("LOGIN")
+    }
+
+    /// Logs in through a door and sends one message to one recipient; the reply may be a refusal.
+    #[track_caller]
+    pub fn send(&self, door: Door, from: &Account, to: &Account, mail: &Mail) -> Reply {
+        let mut smtp = self.smtp(door, from);
+        smtp.send(&from.address, &[&to.address], &mail.to_bytes())
+            .expect("SMTP")
+    }
+
+    /// Sends a new encrypted message, which is accepted, and returns it.
+    #[track_caller]
+    pub fn send_encrypted(&self, from: &Account, to: &Account) -> Mail {
+        let mail = Mail::encrypted(&from.address, &to.address);
+        let reply = self.send(Door::Smtps, from, to, &mail);
+        assert_eq!(reply.code, 250, "{reply}");
+        mail
+    }
+
+    /// The addresses that have a directory.
+    #[track_caller]
+    pub fn addresses(&self) -> BTreeSet<String> {
+        fs::read_dir(&self.endpoints.mailboxes_dir)
+            .expect("mailboxes")
+            .map(|entry| entry.expect("mailboxes").file_name())
+            .map(|name| name.to_string_lossy().into_owned())
+            .filter(|name| name.contains('@'))
+            .collect()
+    }
+
+    /// What an account's `metadata.json` holds; `Null` if there is none.
+    #[track_caller]
+    pub fn metadata_json(&self, account: &Account) -> Value {
+        match fs::read(self.mailbox(account).join("metadata.json")) {
+            Ok(text) => serde_json::from_slice(&text).expect("metadata.json"),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Value::Null,
+            Err(error) => panic!("metadata.json: {error}"),
         }
     }
 

@@ -84,7 +84,7 @@ fn a_wrong_password_is_refused_and_changes_nothing() {
         let reply = smtp.login(&account.address, password).expect("AUTH");
         assert_eq!(reply.code, 535, "{reply}");
     }
-    let answer = try_imap(&relay, &account.address, "correct horse battery");
+    let answer = relay.try_imap(&account.address, "correct horse battery");
     assert_eq!(answer.code(), Some("AUTHENTICATIONFAILED"), "{answer}");
 
     assert_eq!(snapshot(&mailbox), before);
@@ -108,7 +108,7 @@ fn ten_simultaneous_first_logins_make_one_account_and_one_password_wins() {
     for (_, answer) in answers.iter().filter(|(_, answer)| !answer.is_ok()) {
         assert_eq!(answer.code(), Some("AUTHENTICATIONFAILED"), "{answer}");
     }
-    assert_eq!(accounts(&relay), [account.address.clone()].into());
+    assert_eq!(relay.addresses(), [account.address.clone()].into());
     let winner = Account {
         password: winners[0].0.clone(),
         ..account
@@ -124,7 +124,7 @@ fn ten_simultaneous_first_logins_of_one_user_all_succeed() {
     for (_, answer) in at_once(&relay, &account.address, &passwords) {
         assert!(answer.is_ok(), "{answer}");
     }
-    assert_eq!(accounts(&relay), [account.address].into());
+    assert_eq!(relay.addresses(), [account.address].into());
 }
 
 #[test]
@@ -163,14 +163,14 @@ fn what_is_no_address_of_ours_is_refused_and_creates_nothing() {
         for (address, password) in refused {
             let relay = &relay;
             scope.spawn(move || {
-                let answer = try_imap(relay, address, password);
+                let answer = relay.try_imap(address, password);
                 assert!(!answer.is_ok(), "{address:?} was let in");
                 assert_ne!(answer.code(), Some("UNAVAILABLE"), "{address:?}: {answer}");
             });
         }
     });
 
-    assert_eq!(accounts(&relay), BTreeSet::new());
+    assert_eq!(relay.addresses(), BTreeSet::new());
     let strays: Vec<_> = listing(relay.dir())
         .difference(&before)
         .filter(|path| path.to_string_lossy().contains('@'))
@@ -190,7 +190,7 @@ fn the_kill_switch_stops_new_accounts_and_nobody_else() {
     let new = relay.new_account("new");
 
     File::create(&switch).expect("kill switch");
-    assert!(!try_imap(&relay, &new.address, &new.password).is_ok());
+    assert!(!relay.try_imap(&new.address, &new.password).is_ok());
     assert!(!relay.mailbox(&new).exists());
     relay.imap(&old);
 
@@ -204,7 +204,7 @@ fn a_host_short_of_memory_takes_no_new_accounts() {
         .param("min_available_memory", "1000000G")
         .start();
     let account = relay.new_account("late");
-    assert!(!try_imap(&relay, &account.address, &account.password).is_ok());
+    assert!(!relay.try_imap(&account.address, &account.password).is_ok());
     assert!(!relay.mailbox(&account).exists());
 }
 
@@ -215,7 +215,7 @@ fn an_emptied_password_file_blocks_the_address_and_stays_empty() {
     let password = relay.mailbox(&account).join("password");
     fs::write(&password, "").expect("emptying the password file");
 
-    assert!(!try_imap(&relay, &account.address, &account.password).is_ok());
+    assert!(!relay.try_imap(&account.address, &account.password).is_ok());
     let mut smtp = Smtp::connect(relay.endpoints(), Door::Smtps).expect("SMTP");
     let reply = smtp.login(&account.address, &account.password);
     assert_eq!(reply.expect("AUTH").code, 535);
@@ -231,7 +231,11 @@ fn a_password_may_hold_quotes_backslashes_and_slashes() {
     };
     relay.imap(&account);
     relay.smtp(Door::Smtps, &account);
-    assert!(!try_imap(&relay, &account.address, "\"\\/' %$ {x} ü\t)").is_ok());
+    assert!(
+        !relay
+            .try_imap(&account.address, "\"\\/' %$ {x} ü\t)")
+            .is_ok()
+    );
 }
 
 #[test]
@@ -286,26 +290,6 @@ fn at_once(relay: &Instance, address: &str, passwords: &[String]) -> Vec<(String
             .map(|login| login.join().expect("login"))
             .collect()
     })
-}
-
-fn try_imap(relay: &Instance, address: &str, password: &str) -> Answer {
-    let mut imap = Imap::connect(relay.endpoints(), Security::Tls).expect("IMAP");
-    imap.login(address, password).expect("LOGIN")
-}
-
-/// The names with an `@` in the tree of mailboxes.
-fn accounts(relay: &Instance) -> BTreeSet<String> {
-    fs::read_dir(&relay.endpoints().mailboxes_dir)
-        .expect("mailboxes")
-        .map(|entry| {
-            entry
-                .expect("entry")
-                .file_name()
-                .to_string_lossy()
-                .into_owned()
-        })
-        .filter(|name| name.contains('@'))
-        .collect()
 }
 
 /// Every path below a directory.

@@ -21,7 +21,7 @@ fn encrypted_mail_arrives_intact_and_without_its_traces() {
             .add("User-Agent", "Some Client 1.0")
             .add("X-Mailer", "Some Client 1.0")
             .add("X-Originating-IP", "198.51.100.7");
-        let reply = send(&relay, door, &alice, &bob.address, &mail);
+        let reply = relay.send(door, &alice, &bob, &mail);
         assert_eq!(reply.code, 250, "{reply}");
 
         let messages = relay.wait_for_messages(&bob, number + 1);
@@ -41,7 +41,7 @@ fn an_encrypted_message_of_a_megabyte_arrives_intact() {
     let relay = Instance::start();
     let [alice, bob] = ["alice", "bob"].map(|name| relay.account(name));
     let mail = Mail::encrypted_of_size(&alice.address, &bob.address, 1 << 20);
-    let reply = send(&relay, Door::Smtps, &alice, &bob.address, &mail);
+    let reply = relay.send(Door::Smtps, &alice, &bob, &mail);
     assert_eq!(reply.code, 250, "{reply}");
     let messages = relay.wait_for_messages(&bob, 1);
     assert!(body(&messages[0]) == mail.body(), "the body changed");
@@ -53,7 +53,7 @@ fn outgoing_cleartext_is_refused_with_523() {
     let [alice, bob] = ["alice", "bob"].map(|name| relay.account(name));
     for door in [Door::Smtps, Door::Submission] {
         let mail = Mail::cleartext(&alice.address, &bob.address);
-        let reply = send(&relay, door, &alice, &bob.address, &mail);
+        let reply = relay.send(door, &alice, &bob, &mail);
         assert_eq!(reply.to_string(), ENCRYPTION_NEEDED);
     }
     only_this_arrives(&relay, &alice, &bob);
@@ -90,7 +90,7 @@ fn a_secure_join_request_passes_in_the_clear() {
     let relay = Instance::start();
     let [alice, bob] = ["alice", "bob"].map(|name| relay.account(name));
     let mail = Mail::secure_join_request(&alice.address, &bob.address);
-    let reply = send(&relay, Door::Smtps, &alice, &bob.address, &mail);
+    let reply = relay.send(Door::Smtps, &alice, &bob, &mail);
     assert_eq!(reply.code, 250, "{reply}");
     let messages = relay.wait_for_messages(&bob, 1);
     assert_eq!(header_values(&messages[0], "Secure-Join"), ["vc-request"]);
@@ -138,14 +138,14 @@ fn a_forged_from_header_is_refused() {
     ];
     for forgery in forgeries {
         let from = header_values(&forgery.to_bytes(), "From");
-        let reply = send(&relay, Door::Smtps, &alice, &bob.address, &forgery);
+        let reply = relay.send(Door::Smtps, &alice, &bob, &forgery);
         assert!(
             reply.to_string().starts_with("500 Invalid FROM"),
             "{from:?}: {reply}"
         );
     }
     let forged = genuine.clone().set("From", &format!("<{}>", bob.address));
-    let reply = send(&relay, Door::Submission, &alice, &bob.address, &forged);
+    let reply = relay.send(Door::Submission, &alice, &bob, &forged);
     let expected = format!("500 Invalid FROM <{}> for <{}>", bob.address, alice.address);
     assert_eq!(reply.to_string(), expected);
     only_this_arrives(&relay, &alice, &bob);
@@ -205,15 +205,15 @@ fn a_sender_over_the_rate_limit_is_told_to_wait() {
     let [alice, bob] = ["alice", "bob"].map(|name| relay.account(name));
     let mail_of = |from: &Account| Mail::encrypted(&from.address, &bob.address);
     for _ in 0..3 {
-        let reply = send(&relay, Door::Smtps, &alice, &bob.address, &mail_of(&alice));
+        let reply = relay.send(Door::Smtps, &alice, &bob, &mail_of(&alice));
         assert_eq!(reply.code, 250, "{reply}");
     }
     for door in [Door::Smtps, Door::Submission] {
-        let reply = send(&relay, door, &alice, &bob.address, &mail_of(&alice));
+        let reply = relay.send(door, &alice, &bob, &mail_of(&alice));
         let expected = format!("450 4.7.1: Too much mail from <{}>", alice.address);
         assert_eq!(reply.to_string(), expected);
     }
-    let reply = send(&relay, Door::Smtps, &bob, &bob.address, &mail_of(&bob));
+    let reply = relay.send(Door::Smtps, &bob, &bob, &mail_of(&bob));
     assert_eq!(reply.code, 250, "{reply}");
     assert_eq!(relay.wait_for_messages(&bob, 4).len(), 4);
 }
@@ -223,28 +223,20 @@ fn a_message_over_the_size_limit_is_refused() {
     let relay = Instance::with().param("max_message_size", 100_000).start();
     let [alice, bob] = ["alice", "bob"].map(|name| relay.account(name));
     let mail = Mail::encrypted_of_size(&alice.address, &bob.address, 100_000);
-    let reply = send(&relay, Door::Smtps, &alice, &bob.address, &mail);
+    let reply = relay.send(Door::Smtps, &alice, &bob, &mail);
     assert_eq!(reply.code, 552, "{reply}");
     only_this_arrives(&relay, &alice, &bob);
 }
 
 /// Sends a good message after all the refused ones: it is the only one that arrives.
 fn only_this_arrives(relay: &Instance, from: &Account, to: &Account) {
-    let mail = Mail::encrypted(&from.address, &to.address);
-    let reply = send(relay, Door::Smtps, from, &to.address, &mail);
-    assert_eq!(reply.code, 250, "{reply}");
+    let mail = relay.send_encrypted(from, to);
     let messages = relay.wait_for_messages(to, 1);
     assert_eq!(messages.len(), 1);
     assert_eq!(
         header_values(&messages[0], "Message-ID"),
         [mail.message_id()]
     );
-}
-
-fn send(relay: &Instance, door: Door, from: &Account, to: &str, mail: &Mail) -> Reply {
-    let mut smtp = relay.smtp(door, from);
-    smtp.send(&from.address, &[to], &mail.to_bytes())
-        .expect("SMTP")
 }
 
 /// As another server would, on port 25.

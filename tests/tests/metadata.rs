@@ -191,8 +191,7 @@ fn stored_tokens(
     relay: &Instance,
     account: &Account,
 ) -> serde_json::Map<String, serde_json::Value> {
-    let text = fs::read(relay.mailbox(account).join("metadata.json")).expect("metadata.json");
-    let json: serde_json::Value = serde_json::from_slice(&text).expect("JSON");
+    let json = relay.metadata_json(account);
     json["devicetoken"]
         .as_object()
         .expect("tokens with times")

@@ -5,8 +5,7 @@ use std::collections::BTreeMap;
 use std::net::TcpStream;
 
 use chatmail_tests::process::{self, Process};
-use chatmail_tests::smtp::Door;
-use chatmail_tests::{Instance, Mail, wait};
+use chatmail_tests::{Instance, wait};
 
 #[test]
 fn only_dovecot_postfix_the_filter_and_the_service_run() {
@@ -99,10 +98,7 @@ fn use_it(relay: &Instance) {
     let mut imap = relay.imap(&bob);
     imap.set_metadata("INBOX", "/private/devicetoken", "token")
         .expect("SETMETADATA");
-    let mail = Mail::encrypted(&alice.address, &bob.address);
-    let mut smtp = relay.smtp(Door::Submission, &alice);
-    let reply = smtp.send(&alice.address, &[&bob.address], &mail.to_bytes());
-    assert_eq!(reply.expect("SMTP").code, 250);
+    relay.send_encrypted(&alice, &bob);
     relay.wait_for_messages(&bob, 1);
     wait::until_true("the session", || {
         imap.command("NOOP").is_ok_and(|answer| answer.is_ok())

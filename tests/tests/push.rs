@@ -7,8 +7,7 @@ use std::path::PathBuf;
 use chatmail_tests::instance::Account;
 use chatmail_tests::process::{self, Signal};
 use chatmail_tests::sink::Sink;
-use chatmail_tests::smtp::Door;
-use chatmail_tests::{Instance, Mail, wait};
+use chatmail_tests::{Instance, wait};
 
 #[test]
 fn a_delivered_message_makes_one_post_per_token_and_a_self_sent_one_none() {
@@ -17,15 +16,15 @@ fn a_delivered_message_makes_one_post_per_token_and_a_self_sent_one_none() {
     let [alice, bob] = ["alice", "bob"].map(|name| relay.account(name));
     add_tokens(&relay, &bob, &["first", "second"]);
 
-    send(&relay, &alice, &bob);
+    relay.send_encrypted(&alice, &bob);
     wait::until_true("both tokens", || sink.posts().len() >= 2);
     assert_eq!(sink.tokens(), ["first", "second"]);
     assert!(sink.posts().iter().all(|post| post.path == "/notify"));
 
-    send(&relay, &bob, &bob);
+    relay.send_encrypted(&bob, &bob);
     relay.wait_for_messages(&bob, 2);
     // Whatever the self-sent message caused would be posted before this one's.
-    send(&relay, &alice, &bob);
+    relay.send_encrypted(&alice, &bob);
     wait::until_true("both tokens again", || sink.posts().len() >= 4);
     wait::until_true("an empty spool", || spool(&relay).is_empty());
     assert_eq!(sink.tokens(), ["first", "first", "second", "second"]);
@@ -39,7 +38,7 @@ fn a_token_the_push_service_calls_gone_is_forgotten() {
     let [alice, bob] = ["alice", "bob"].map(|name| relay.account(name));
     add_tokens(&relay, &bob, &["stays", "gone"]);
 
-    send(&relay, &alice, &bob);
+    relay.send_encrypted(&alice, &bob);
     wait::until_true("the token to be forgotten", || {
         tokens(&relay, &bob) == ["stays"]
     });
@@ -55,7 +54,7 @@ fn a_notification_the_push_service_cannot_take_now_is_kept_and_tried_again() {
     let [alice, bob] = ["alice", "bob"].map(|name| relay.account(name));
     add_tokens(&relay, &bob, &["patient"]);
 
-    send(&relay, &alice, &bob);
+    relay.send_encrypted(&alice, &bob);
     wait::until_true("the first try", || !sink.posts().is_empty());
     let [file] = &spool(&relay)[..] else {
         panic!("not one file: {:?}", spool(&relay));
@@ -71,7 +70,7 @@ fn a_notification_the_push_service_cannot_take_now_is_kept_and_tried_again() {
     let posts = sink.posts();
     assert_eq!(posts.len(), 2, "{posts:?}");
     let pause = posts[1].at - posts[0].at;
-    assert!((7.0..14.0).contains(&pause.as_secs_f64()), "{pause:?}");
+    assert!(pause.as_secs_f64() >= 7.9, "{pause:?}");
 }
 
 #[test]
@@ -86,7 +85,7 @@ fn a_killed_service_loses_no_notification() {
     let victim = relay.endpoints().serve_pid;
     process::signal(victim, Signal::STOP).expect("stopping the service");
     for _ in 0..3 {
-        send(&relay, &alice, &bob);
+        relay.send_encrypted(&alice, &bob);
     }
     wait::until_true("a full spool", || spool(&relay).len() == 30);
     assert_eq!(sink.tokens(), [] as [&str; 0]);
@@ -113,17 +112,9 @@ fn add_tokens(relay: &Instance, account: &Account, tokens: &[&str]) {
 }
 
 fn tokens(relay: &Instance, account: &Account) -> Vec<String> {
-    let text = fs::read(relay.mailbox(account).join("metadata.json")).expect("metadata.json");
-    let json: serde_json::Value = serde_json::from_slice(&text).expect("JSON");
+    let json = relay.metadata_json(account);
     let tokens = json["devicetoken"].as_object().expect("tokens with times");
     tokens.keys().cloned().collect()
-}
-
-fn send(relay: &Instance, from: &Account, to: &Account) {
-    let mail = Mail::encrypted(&from.address, &to.address);
-    let mut smtp = relay.smtp(Door::Smtps, from);
-    let reply = smtp.send(&from.address, &[&to.address], &mail.to_bytes());
-    assert_eq!(reply.expect("SMTP").code, 250);
 }
 
 /// The finished files of the spool.

@@ -65,32 +65,20 @@ fn a_password_file_by_doveadm_lets_its_user_in_and_is_kept() {
     assert!(hash.starts_with("{SHA512-CRYPT}$6$"));
     let mailbox = existing_mailbox(&relay, &account, &hash);
     // As Dovecot left it: a message that was read, and one that was not.
-    for (dir, name) in [
-        ("cur", "1775324677.M44P30.host,S=3235,W=3305:2,S"),
-        ("new", "1775324678.M45P31.host,S=3235,W=3305"),
-    ] {
-        fs::create_dir_all(mailbox.join(dir)).expect("maildir");
-        let mail = Mail::encrypted("carol@elsewhere.test", &account.address);
-        fs::write(mailbox.join(dir).join(name), mail.to_bytes()).expect("message");
+    for (dir, flags) in [("cur", ":2,S"), ("new", "")] {
+        let dir = mailbox.join(dir);
+        fs::create_dir_all(&dir).expect("maildir");
+        let mail = Mail::encrypted("carol@elsewhere.test", &account.address).to_bytes();
+        let size = mail.len();
+        let name = format!("1775324677.M44P{size}.host,S={size},W={size}{flags}");
+        fs::write(dir.join(name), mail).expect("message");
     }
     own(&relay, &mailbox);
 
     let messages = relay.imap(&account).inbox().expect("INBOX");
     assert_eq!(messages.len(), 2);
     relay.smtp(Door::Smtps, &account);
-    let wrong = Account {
-        password: "something else".to_owned(),
-        ..account.clone()
-    };
-    let mut imap =
-        chatmail_tests::imap::Imap::connect(relay.endpoints(), chatmail_tests::imap::Security::Tls)
-            .expect("IMAP");
-    assert!(
-        !imap
-            .login(&wrong.address, &wrong.password)
-            .expect("LOGIN")
-            .is_ok()
-    );
+    assert!(!relay.try_imap(&account.address, "something else").is_ok());
     assert_eq!(
         fs::read_to_string(mailbox.join("password")).expect("password"),
         hash
@@ -145,14 +133,9 @@ fn both_forms_of_device_tokens_are_read_and_kept_up() {
         expected.sort_unstable();
         assert_eq!(tokens, expected);
 
-        let mail = Mail::encrypted(&alice.address, &account.address);
-        let mut smtp = relay.smtp(Door::Smtps, &alice);
-        let reply = smtp.send(&alice.address, &[&account.address], &mail.to_bytes());
-        assert_eq!(reply.expect("SMTP").code, 250);
+        relay.send_encrypted(&alice, account);
         wait::until_true("the token to be forgotten", || {
-            let text =
-                fs::read(relay.mailbox(account).join("metadata.json")).expect("metadata.json");
-            let json: serde_json::Value = serde_json::from_slice(&text).expect("JSON");
+            let json = relay.metadata_json(account);
             let tokens = json["devicetoken"].as_object();
             assert_eq!(
                 json["other"],
@@ -189,10 +172,7 @@ fn a_chatmail_ini_with_every_key_works_as_it_is() {
     });
     relay.imap(&alice);
     relay.imap(&bob);
-    let mail = Mail::encrypted(&alice.address, &bob.address);
-    let mut smtp = relay.smtp(Door::Smtps, &alice);
-    let reply = smtp.send(&alice.address, &[&bob.address], &mail.to_bytes());
-    assert_eq!(reply.expect("SMTP").code, 250);
+    let mail = relay.send_encrypted(&alice, &bob);
     let messages = relay.wait_for_messages(&bob, 1);
     assert_eq!(
         header_values(&messages[0], "Message-ID"),
