@@ -1,0 +1,203 @@
+//! Builds what a relay is made of: two programs, and two Dovecot modules with the Rust library linked in.
+//!
+//! The library is built twice, with the features that each module needs: a Dovecot process maps nothing it does not
+//! use. Cargo keeps both builds apart by their features, so nothing is compiled again while the sources stay the same.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+
+use crate::privilege::{as_caller, give_to_caller};
+use crate::terminal::stage;
+
+/// What the auth module needs of the library.
+const AUTH_FEATURES: &str = "auth";
+/// What the mail module needs of the library.
+const MAIL_FEATURES: &str = "auth,metadata,push";
+
+/// What a relay is made of.
+pub(crate) struct Artifacts {
+    /// `chatmail`, the operator's command and service.
+    pub(crate) chatmail: PathBuf,
+    /// `chatmail-milter`.
+    pub(crate) milter: PathBuf,
+    /// `libauthdb_chatmail.so`.
+    pub(crate) auth_module: PathBuf,
+    /// `lib90_chatmail_plugin.so`.
+    pub(crate) mail_plugin: PathBuf,
+}
+
+/// The root of the repository.
+pub(crate) fn workspace() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .unwrap_or(Path::new("."))
+}
+
+/// A cargo command in the root of the repository, run by the calling user.
+pub(crate) fn cargo(arguments: &[&str]) -> Command {
+    let mut command = as_caller(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command
+        .current_dir(workspace())
+        .args(arguments)
+        .stdin(Stdio::null());
+    command
+}
+
+/// Runs a command to its end and fails if it does.
+pub(crate) fn run(command: &mut Command) -> Result<()> {
+    let shown = shown(command);
+    let status = command
+        .status()
+        .with_context(|| format!("cannot run `{shown}`"))?;
+    if !status.success() {
+        bail!("`{shown}` failed: {status}");
+    }
+    Ok(())
+}
+
+fn shown(command: &Command) -> String {
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    words
+        .map(|word| word.to_string_lossy())
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+/// Builds everything a relay runs; does next to nothing if it is built already.
+pub(crate) fn relay() -> Result<Artifacts> {
+    let profile = profile_directory()?;
+    let ours = profile.join("chatmail");
+    let _one_at_a_time = exclusive(&ours)?;
+    stage(
+        "building chatmail and chatmail-milter (the first time takes a few minutes)",
+        || {
+            run(&mut cargo(&[
+                "build",
+                "--release",
+                "--quiet",
+                "--package",
+                "chatmail-relay",
+                "--package",
+                "chatmail-milter",
+                "--bins",
+            ]))
+        },
+    )?;
+    let auth = stage("building the library for Dovecot's auth module", || {
+        library(&profile, &ours, "auth", AUTH_FEATURES)
+    })?;
+    let mail = stage("building the library for Dovecot's mail module", || {
+        library(&profile, &ours, "mail", MAIL_FEATURES)
+    })?;
+    let modules = ours.join("dovecot-plugin");
+    stage("building the Dovecot modules", || {
+        dovecot_modules(&modules, &auth, &mail)
+    })?;
+    Ok(Artifacts {
+        chatmail: existing(profile.join("release/chatmail"))?,
+        milter: existing(profile.join("release/chatmail-milter"))?,
+        auth_module: existing(modules.join("auth/libauthdb_chatmail.so"))?,
+        mail_plugin: existing(modules.join("lib90_chatmail_plugin.so"))?,
+    })
+}
+
+/// The directory that holds `debug` and `release`. This program itself lies in `debug`.
+pub(crate) fn profile_directory() -> Result<PathBuf> {
+    let program = std::env::current_exe().context("cannot find the path of this program")?;
+    let directory = program.ancestors().find(|d| {
+        d.file_name()
+            .is_some_and(|name| name == "debug" || name == "release")
+    });
+    match directory.and_then(Path::parent) {
+        Some(parent) => Ok(parent.to_owned()),
+        None => bail!(
+            "{} does not lie in a cargo target directory: run it through `cargo xtask`",
+            program.display()
+        ),
+    }
+}
+
+/// Two instances that start at the same time must not copy and link over each other.
+fn exclusive(directory: &Path) -> Result<File> {
+    create_directory(directory)?;
+    let path = directory.join("lock");
+    let file = File::create(&path).with_context(|| format!("cannot create {}", path.display()))?;
+    give_to_caller(&path)?;
+    file.lock()
+        .with_context(|| format!("cannot lock {}", path.display()))?;
+    Ok(file)
+}
+
+/// The static library with some features, in a place of its own.
+fn library(profile: &Path, ours: &Path, name: &str, features: &str) -> Result<PathBuf> {
+    run(&mut cargo(&[
+        "build",
+        "--release",
+        "--quiet",
+        "--package",
+        "chatmail-ffi",
+        "--lib",
+        "--no-default-features",
+        "--features",
+        features,
+    ]))?;
+    let directory = ours.join(name);
+    create_directory(&directory)?;
+    let (from, to) = (
+        profile.join("release/libchatmail.a"),
+        directory.join("libchatmail.a"),
+    );
+    let bytes = fs::read(&from).with_context(|| format!("cannot read {}", from.display()))?;
+    // make goes by the time of the file: an unchanged one stays as it is.
+    if fs::read(&to).ok().as_ref() != Some(&bytes) {
+        fs::write(&to, &bytes).with_context(|| format!("cannot write {}", to.display()))?;
+        give_to_caller(&to)?;
+    }
+    Ok(to)
+}
+
+fn dovecot_modules(build: &Path, auth: &Path, mail: &Path) -> Result<()> {
+    create_directory(build)?;
+    let setting = |name: &str, path: &Path| {
+        let mut setting = std::ffi::OsString::from(name);
+        setting.push("=");
+        setting.push(path);
+        setting
+    };
+    let mut make = as_caller("make");
+    make.args(["--silent", "--directory"])
+        .arg(workspace().join("dovecot-plugin"));
+    make.args([
+        setting("BUILD", build),
+        setting("LIBCHATMAIL_AUTH", auth),
+        setting("LIBCHATMAIL_MAIL", mail),
+    ]);
+    // Variables of an outer make, or of a person's habit, must not decide what is built.
+    make.env_remove("MAKEFLAGS")
+        .env_remove("CFLAGS")
+        .env_remove("LDFLAGS")
+        .stdin(Stdio::null());
+    run(&mut make)
+}
+
+fn create_directory(directory: &Path) -> Result<()> {
+    if !directory.is_dir() {
+        fs::create_dir_all(directory)
+            .with_context(|| format!("cannot create {}", directory.display()))?;
+        give_to_caller(directory)?;
+    }
+    Ok(())
+}
+
+fn existing(path: PathBuf) -> Result<PathBuf> {
+    if !path.is_file() {
+        bail!(
+            "the build succeeded, and yet there is no {}",
+            path.display()
+        );
+    }
+    Ok(path)
+}

@@ -1,0 +1,390 @@
+//! The files of an instance: its `chatmail.ini`, layout, rendered configuration, certificates, modules and mailboxes.
+
+use std::fs::{self, Permissions};
+use std::net::Ipv4Addr;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+use chatmail_tests::Endpoints;
+use serde_json::json;
+
+use super::account::Lengths;
+use super::directory::Directory;
+use super::ini::{self, Setting};
+use super::modules::Modules;
+use super::ports::Ports;
+use super::supervise::{Part, Ready};
+use super::tls::{self, Certificates};
+use super::users;
+use super::{Options, processes};
+use crate::build::{Artifacts, run};
+
+/// No DNS server knows a name below `.test` (RFC 6761 section 6.2).
+const DOMAIN: &str = "chat.test";
+/// The names of the parts whose process ids are in the endpoints.
+pub(crate) const MILTER: &str = "chatmail-milter";
+pub(crate) const SERVE: &str = "chatmail serve";
+
+/// An instance that is ready to be started.
+pub(crate) struct Instance {
+    directory: Directory,
+    ports: Ports,
+    /// As in an address: an IPv4 literal in brackets.
+    domain: String,
+    mailboxes: PathBuf,
+    push_url: String,
+    certificates: Certificates,
+    lengths: Lengths,
+}
+
+impl Instance {
+    /// Writes everything below the directory. What an earlier run left there is used again, mailboxes included.
+    pub(crate) fn prepare(
+        directory: Directory,
+        ports: Ports,
+        options: &Options,
+        artifacts: &Artifacts,
+    ) -> Result<Instance> {
+        let root = directory.path();
+        let text = match &options.config {
+            Some(file) => fs::read_to_string(file)
+                .with_context(|| format!("cannot read --config {}", file.display()))?,
+            None => String::new(),
+        };
+        let bare = match (&options.domain, ini::value(&text, "mail_domain")) {
+            (Some(domain), _) => domain.trim_matches(['[', ']']).to_owned(),
+            (None, Some(domain)) if !domain.is_empty() => domain.to_owned(),
+            (None, _) if options.config.is_some() => {
+                bail!("the file of --config has no mail_domain: add it, or use --domain")
+            }
+            (None, _) => DOMAIN.to_owned(),
+        };
+        let domain = if bare.parse::<Ipv4Addr>().is_ok() {
+            format!("[{bare}]")
+        } else {
+            bare.clone()
+        };
+        let mailboxes = root.join("mail").join(&bare);
+        let push_url = options
+            .push_url
+            .clone()
+            .unwrap_or_else(|| format!("http://127.0.0.1:{}/notify", ports.push_sink()));
+
+        for name in ["etc", "log", "run", "postfix", "mail"] {
+            make(&root.join(name), 0o755)?;
+        }
+        remove_logs(&root.join("log"));
+        let made = ini::with_settings(&text, &settings(root, &bare, &mailboxes, &push_url));
+        let lengths = Lengths {
+            localpart: number(&made, "username_max_length", 9),
+            password: number(&made, "password_min_length", 9).max(9) + 3,
+        };
+        fs::write(root.join("chatmail.ini"), made)
+            .context("cannot write the instance's chatmail.ini")?;
+
+        let certificates = tls::certificates(&root.join("tls"), &bare)?;
+        let mail_user = users::mail_user()?;
+        let postfix = users::find("postfix")?;
+        make(&root.join("run/dovecot"), 0o755)?;
+        make(&root.join("run/dovecot-state"), 0o755)?;
+        make(&root.join("run/sockets"), 0o755)?;
+        for owned in [mailboxes.as_path(), &root.join("run/milter")] {
+            make(owned, 0o755)?;
+            chown(owned, Some(mail_user.uid), Some(mail_user.gid))
+                .with_context(|| format!("cannot change the owner of {}", owned.display()))?;
+        }
+        make(&root.join("postfix/queue"), 0o755)?;
+        let data = root.join("postfix/data");
+        make(&data, 0o755)?;
+        chown(&data, Some(postfix.uid), Some(postfix.gid))
+            .with_context(|| format!("cannot change the owner of {}", data.display()))?;
+        let modules = Modules::install(artifacts, &root.join("modules"))?;
+
+        let instance = Instance {
+            directory,
+            ports,
+            domain,
+            mailboxes,
+            push_url,
+            certificates,
+            lengths,
+        };
+        instance.render(&artifacts.chatmail, &modules)?;
+        Ok(instance)
+    }
+
+    pub(crate) fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    pub(crate) fn domain(&self) -> &str {
+        &self.domain
+    }
+
+    pub(crate) fn lengths(&self) -> Lengths {
+        self.lengths
+    }
+
+    pub(crate) fn ports(&self) -> &Ports {
+        &self.ports
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory().join(name)
+    }
+
+    fn shown(&self, name: &str) -> String {
+        self.path(name).display().to_string()
+    }
+
+    fn milter_socket(&self, direction: &str) -> PathBuf {
+        self.path("run/milter").join(format!("{direction}.sock"))
+    }
+
+    fn dovecot_conf(&self) -> PathBuf {
+        self.path("etc/dovecot/dovecot.conf")
+    }
+
+    fn postfix_config(&self) -> PathBuf {
+        self.path("etc/postfix")
+    }
+
+    fn lmtp_socket(&self) -> PathBuf {
+        self.path("run/sockets/lmtp")
+    }
+
+    /// `chatmail render` writes the configuration of both servers.
+    fn render(&self, chatmail: &Path, modules: &Modules) -> Result<()> {
+        let layout = json!({
+            "listen": Ipv4Addr::LOCALHOST,
+            "ports": {
+                "imaps": self.ports.imaps(), "imap": self.ports.imap(), "smtps": self.ports.smtps(),
+                "submission": self.ports.submission(), "smtp": self.ports.smtp(),
+            },
+            "tls_certificate": self.certificates.certificate,
+            "tls_key": self.certificates.key,
+            "mail_user": users::MAIL,
+            "mail_group": users::MAIL,
+            "outside_mail": false,
+            "smtp_requires_tls": false,
+            "lmtp_socket": self.lmtp_socket(),
+            "auth_socket": self.path("run/sockets/auth"),
+            "milters": {
+                "outgoing": format!("unix:{}", self.milter_socket("outgoing").display()),
+                "incoming": format!("unix:{}", self.milter_socket("incoming").display()),
+            },
+            "dovecot": {
+                "run_dir": self.path("run/dovecot"),
+                "state_dir": self.path("run/dovecot-state"),
+                "log": self.path("log/dovecot.log"),
+                "instance_name": format!("chatmail-{}", self.ports.imaps()),
+                "mail_plugin_dir": modules.mail_plugin_dir,
+                "login_processes": 2,
+            },
+            "postfix": {
+                "queue_directory": self.path("postfix/queue"),
+                "data_directory": self.path("postfix/data"),
+                "log": self.path("log/postfix.log"),
+                "chroot": false,
+            },
+        });
+        let file = self.path("layout.json");
+        processes::write_atomically(&file, serde_json::to_string_pretty(&layout)?.as_bytes())?;
+        let mut render = Command::new(chatmail);
+        render
+            .arg("render")
+            .arg("--config")
+            .arg(self.path("chatmail.ini"))
+            .arg("--layout")
+            .arg(file)
+            .arg("--out")
+            .arg(self.path("etc"))
+            .arg("--force");
+        run(render.stdin(Stdio::null()).stdout(Stdio::null()))
+            .context("the configuration cannot be written")
+    }
+
+    /// Dovecot and Postfix take connections only when what they need is there; the order is that of their use.
+    pub(crate) fn parts(&self, artifacts: &Artifacts) -> Result<Vec<Part>> {
+        let config = self.shown("chatmail.ini");
+        let sockets = ["outgoing", "incoming"].map(|direction| self.milter_socket(direction));
+        let [outgoing, incoming] = sockets
+            .each_ref()
+            .map(|socket| format!("unix:{}", socket.display()));
+        Ok(vec![
+            Part {
+                name: "Dovecot",
+                program: PathBuf::from("/usr/sbin/dovecot"),
+                arguments: words(["-F", "-c", &self.dovecot_conf().display().to_string()]),
+                groups_itself: false,
+                restarts: false,
+                ready: vec![
+                    Ready::Greeting(self.ports.imap(), "* OK"),
+                    Ready::Port(self.ports.imaps()),
+                    Ready::Socket(self.lmtp_socket()),
+                ],
+            },
+            Part {
+                name: "Postfix",
+                program: self.postfix_master()?,
+                arguments: words(["-s", "-c", &self.postfix_config().display().to_string()]),
+                groups_itself: true,
+                restarts: false,
+                ready: vec![
+                    Ready::Greeting(self.ports.smtp(), "220"),
+                    Ready::Greeting(self.ports.submission(), "220"),
+                    Ready::Port(self.ports.smtps()),
+                ],
+            },
+            as_mail_user(
+                MILTER,
+                &artifacts.milter,
+                words([
+                    "--config",
+                    &config,
+                    "--outgoing",
+                    &outgoing,
+                    "--incoming",
+                    &incoming,
+                    "--socket-group",
+                    "postfix",
+                ]),
+                sockets.map(Ready::Socket).into(),
+            ),
+            as_mail_user(
+                SERVE,
+                &artifacts.chatmail,
+                words(["serve", "--config", &config]),
+                Vec::new(),
+            ),
+        ])
+    }
+
+    /// Makes the queue and looks for mistakes in the configuration; finds Postfix's own programs.
+    fn postfix_master(&self) -> Result<PathBuf> {
+        let config = self.postfix_config();
+        let check = Command::new("postfix")
+            .arg("-c")
+            .arg(&config)
+            .arg("check")
+            .stdin(Stdio::null())
+            .output()
+            .context("cannot run postfix")?;
+        if !check.status.success() {
+            bail!(
+                "`postfix -c {} check` failed: {}",
+                config.display(),
+                String::from_utf8_lossy(&check.stderr).trim()
+            );
+        }
+        let asked = Command::new("postconf")
+            .arg("-c")
+            .arg(&config)
+            .args(["-h", "daemon_directory"])
+            .stdin(Stdio::null())
+            .output()
+            .context("cannot run postconf")?;
+        Ok(Path::new(String::from_utf8_lossy(&asked.stdout).trim()).join("master"))
+    }
+
+    /// Where everything is, once it runs.
+    pub(crate) fn endpoints(&self, milter_pid: u32, serve_pid: u32) -> Endpoints {
+        Endpoints {
+            domain: self.domain.clone(),
+            host: Ipv4Addr::LOCALHOST.to_string(),
+            imaps: self.ports.imaps(),
+            imap: self.ports.imap(),
+            smtps: self.ports.smtps(),
+            submission: self.ports.submission(),
+            smtp: self.ports.smtp(),
+            lmtp_socket: self.lmtp_socket(),
+            mailboxes_dir: self.mailboxes.clone(),
+            config: self.path("chatmail.ini"),
+            ca_certificate: self.certificates.ca.clone(),
+            push_url: self.push_url.clone(),
+            dovecot_conf: self.dovecot_conf(),
+            postfix_config_directory: self.postfix_config(),
+            milter_pid,
+            serve_pid,
+        }
+    }
+
+    /// Tells others, in one step: they read the old file or the new one.
+    pub(crate) fn publish(&self, endpoints: &Endpoints) -> Result<()> {
+        processes::write_atomically(
+            &self.path("endpoints.json"),
+            (serde_json::to_string_pretty(endpoints)? + "\n").as_bytes(),
+        )
+    }
+}
+
+/// What a private instance must own, and what it had better not inherit from a host with real users.
+fn settings(root: &Path, domain: &str, mailboxes: &Path, push_url: &str) -> Vec<Setting> {
+    let path = |path: PathBuf| path.display().to_string();
+    vec![
+        Setting::owned("mail_domain", domain),
+        Setting::owned("mailboxes_dir", path(mailboxes.to_owned())),
+        Setting::owned("passdb_path", path(root.join("passdb.sqlite"))),
+        Setting::owned("nocreate_file", path(root.join("nocreate"))),
+        Setting::owned("push_url", push_url),
+        // A developer's machine is busy, and this relay is not what it should be kept free for.
+        Setting::default("max_load_1m", "1000"),
+        Setting::default("min_available_memory", "20M"),
+        Setting::default("min_free_disk_space", "100M"),
+    ]
+}
+
+fn number(ini: &str, key: &str, default: usize) -> usize {
+    ini::value(ini, key)
+        .and_then(|value| value.parse().ok())
+        .unwrap_or(default)
+}
+
+/// The services run as the owner of the mailboxes, as under systemd; Postfix's group is for the milter's sockets.
+fn as_mail_user(
+    name: &'static str,
+    program: &Path,
+    arguments: Vec<String>,
+    ready: Vec<Ready>,
+) -> Part {
+    let groups = format!("{},postfix", users::MAIL);
+    let mut all = words([
+        "--reuid",
+        users::MAIL,
+        "--regid",
+        users::MAIL,
+        "--groups",
+        &groups,
+        "--",
+    ]);
+    all.push(program.display().to_string());
+    all.extend(arguments);
+    Part {
+        name,
+        program: PathBuf::from("setpriv"),
+        arguments: all,
+        groups_itself: false,
+        restarts: true,
+        ready,
+    }
+}
+
+fn words<const N: usize>(words: [&str; N]) -> Vec<String> {
+    words.map(str::to_owned).into()
+}
+
+fn make(directory: &Path, mode: u32) -> Result<()> {
+    fs::create_dir_all(directory)
+        .with_context(|| format!("cannot create {}", directory.display()))?;
+    fs::set_permissions(directory, Permissions::from_mode(mode))
+        .with_context(|| format!("cannot set the mode of {}", directory.display()))
+}
+
+/// Each run has logs of its own: what went wrong is at their end.
+fn remove_logs(directory: &Path) {
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        let _ = fs::remove_file(entry.path());
+    }
+}

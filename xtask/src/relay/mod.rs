@@ -1,0 +1,228 @@
+//! `cargo xtask relay`: a complete private relay on loopback.
+
+mod account;
+mod check;
+mod directory;
+mod ini;
+mod inspect;
+mod instance;
+mod modules;
+mod ports;
+mod processes;
+mod sink;
+mod supervise;
+mod tls;
+mod users;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use chatmail_tests::Endpoints;
+use clap::Args;
+
+use crate::terminal::{Interrupt, say, stage};
+use crate::{build, packages, privilege};
+use account::Account;
+use directory::Directory;
+use instance::{Instance, MILTER, SERVE};
+use ports::Ports;
+use processes::Record;
+use sink::Sink;
+use supervise::Supervisor;
+
+/// How often the parts are looked after.
+const ROUND: Duration = Duration::from_millis(50);
+
+/// Run a complete private relay on loopback: own Dovecot, Postfix, filter and notification service.
+///
+/// Installs the system packages that are missing, builds, writes an instance below target/relay with its own
+/// directories, ports and certificate, starts it, prints an account with its `dclogin:` link and QR code, and runs until
+/// Ctrl-C. Then it stops everything it started. Mailboxes are kept for the next run. Mail servers of the distribution
+/// are left alone, and no mail leaves the machine.
+///
+/// While it runs, DIR/endpoints.json says where everything is: ports, sockets, mailboxes, configuration, process ids.
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  cargo xtask relay                                   chat.test, in target/relay, on free ports
+  cargo xtask relay --check                           start, send mail through it, stop; exit status 0 or 1
+  cargo xtask relay --dir /tmp/a --base-port 21000    another instance beside the first
+  cargo xtask relay --config /etc/chatmail.ini        your relay's limits; the file itself is not changed
+  cargo xtask relay --stop target/relay               stop it from another terminal
+
+Exit status: 0 stopped as asked, or every step of --check passed; 1 otherwise.")]
+pub(crate) struct Options {
+    /// Start the relay, send mail through it step by step, stop it; 0 if every step passed
+    #[arg(long)]
+    check: bool,
+    /// Mail domain, a name or an IPv4 address [default: of --config, else chat.test]
+    #[arg(long)]
+    domain: Option<String>,
+    /// Directory of the instance [default: target/relay]
+    #[arg(long)]
+    dir: Option<PathBuf>,
+    /// First of six ports: imaps, imap, smtps, submission, smtp, push sink; `auto` finds a free block
+    #[arg(long, value_name = "PORT", default_value = "auto", value_parser = base_port)]
+    base_port: BasePort,
+    /// A chatmail.ini to start from. All its keys are kept, except the few that a private instance must own
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Send notifications there instead of to the built-in sink, which counts them
+    #[arg(long, value_name = "URL")]
+    push_url: Option<String>,
+    /// Stop the instance in DIR, also if the command that started it was killed
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["check", "domain", "dir", "config", "push_url"])]
+    stop: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy)]
+struct BasePort(Option<u16>);
+
+fn base_port(text: &str) -> Result<BasePort, String> {
+    match text {
+        "auto" => Ok(BasePort(None)),
+        number => number
+            .parse()
+            .map(|port| BasePort(Some(port)))
+            .map_err(|_| "not a port number, nor `auto`".to_owned()),
+    }
+}
+
+pub(crate) fn run(options: Options) -> Result<ExitCode> {
+    privilege::become_root("Running mail servers")?;
+    privilege::prepare_process();
+    let interrupt = Interrupt::listen()?;
+    if let Some(directory) = &options.stop {
+        return stop(directory);
+    }
+    let requested = options
+        .dir
+        .clone()
+        .unwrap_or_else(|| build::workspace().join("target/relay"));
+    packages::ensure(&[packages::RELAY])?;
+    interrupt.check()?;
+    let directory = Directory::take(&requested)?;
+    stop_leftovers(directory.path())?;
+    let ports = Ports::claim(options.base_port.0)?;
+    let artifacts = build::relay()?;
+    interrupt.check()?;
+    let instance = stage("writing the configuration", || {
+        Instance::prepare(directory, ports, &options, &artifacts)
+    })?;
+    let sink = match options.push_url {
+        Some(_) => None,
+        None => Some(Sink::start(instance.ports().push_sink())?),
+    };
+    let mut supervisor = Supervisor::new(instance.directory());
+    stage(
+        "starting Dovecot, Postfix, the filter and the service",
+        || {
+            instance
+                .parts(&artifacts)?
+                .into_iter()
+                .try_for_each(|part| supervisor.start(part, &interrupt))
+        },
+    )?;
+    let endpoints = publish(&instance, &supervisor)?;
+    let code = if options.check {
+        check::run(
+            &instance,
+            &endpoints,
+            &mut supervisor,
+            sink.as_ref(),
+            &interrupt,
+        )?
+    } else {
+        introduce(&instance, &endpoints, &requested)?;
+        watch(&instance, &mut supervisor, &interrupt)?;
+        ExitCode::SUCCESS
+    };
+    stage("stopping", || supervisor.stop())?;
+    Ok(code)
+}
+
+/// Writes the endpoints with the process ids of now.
+fn publish(instance: &Instance, supervisor: &Supervisor) -> Result<Endpoints> {
+    let pid = |name| {
+        supervisor
+            .pid(name)
+            .with_context(|| format!("{name} does not run"))
+    };
+    let endpoints = instance.endpoints(pid(MILTER)?, pid(SERVE)?);
+    instance.publish(&endpoints)?;
+    Ok(endpoints)
+}
+
+/// Until somebody asks to stop, or a server is gone for good.
+fn watch(instance: &Instance, supervisor: &mut Supervisor, interrupt: &Interrupt) -> Result<()> {
+    while !interrupt.requested() {
+        if supervisor.look_after()? {
+            publish(instance, supervisor)?;
+        }
+        thread::sleep(ROUND);
+    }
+    Ok(())
+}
+
+fn introduce(instance: &Instance, endpoints: &Endpoints, requested: &Path) -> Result<()> {
+    let account = Account::random(instance.domain(), instance.lengths())?;
+    let link = account.link(endpoints);
+    let Endpoints {
+        host,
+        imaps,
+        imap,
+        smtps,
+        submission,
+        smtp,
+        ..
+    } = endpoints;
+    say(format_args!(
+        "\nThe relay {} runs on {host}:\n\n  IMAP   {imaps} (TLS), {imap} (STARTTLS)\n  SMTP   {smtps} (TLS), {submission} (STARTTLS)\n  \
+         SMTP   {smtp} (from other relays)\n  files  {}\n\nAn account; its first login creates it, as any other address does:\n\n  \
+         address   {}\n  password  {}\n\nIn Delta Chat on this machine, scan or paste:\n\n{link}\n\n{}\n\nCtrl-C stops it.",
+        endpoints.domain,
+        requested.display(),
+        account.address,
+        account.password,
+        account::qr_code(&link)?,
+    ));
+    Ok(())
+}
+
+/// `--stop`: through its supervisor if that lives, else without it.
+fn stop(requested: &Path) -> Result<ExitCode> {
+    let directory = directory::existing(requested)?;
+    let Some(record) = Record::read(&directory)? else {
+        say(format_args!("No relay runs in {}.", requested.display()));
+        return Ok(ExitCode::SUCCESS);
+    };
+    if !record.stop_supervisor() {
+        say(format_args!(
+            "The command that started it does not end. Its servers are stopped without it."
+        ));
+    }
+    record.stop_parts()?;
+    supervise::clean_up(&directory);
+    say(format_args!(
+        "Stopped the relay in {}.",
+        requested.display()
+    ));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What a killed run left running in this directory, which is ours now.
+fn stop_leftovers(directory: &Path) -> Result<()> {
+    if let Some(record) = Record::read(directory)? {
+        let count = record.stop_parts()?;
+        if count > 0 {
+            say(format_args!(
+                "note: an earlier run was killed; {count} of its servers still ran and were stopped"
+            ));
+        }
+    }
+    supervise::clean_up(directory);
+    Ok(())
+}

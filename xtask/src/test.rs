@@ -1,0 +1,105 @@
+//! `cargo xtask test`: everything CI runs.
+
+use std::process::ExitCode;
+use std::time::Instant;
+
+use anyhow::{Result, bail};
+use clap::Args;
+
+use crate::build::{cargo, run};
+use crate::terminal::{Interrupt, Seconds, say, stage};
+use crate::{build, packages, privilege};
+
+/// Run everything CI runs.
+///
+/// Installs the system packages that are missing, then: formatting; clippy, where a warning is an error; the C code of
+/// the Dovecot modules, where a warning is an error; the unit and integration tests of all crates; and the end-to-end
+/// tests, which start private relays and send mail through them with Delta Chat and with clients of their own. Delta
+/// Chat comes from PyPI, into a virtual environment under target/.
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  cargo xtask test                    everything
+  cargo xtask test --keep-going       all stages, even if an early one fails
+  cargo test -p chatmail-core         the tests of one crate, without any set-up
+
+Exit status: 0 if everything passed, 1 otherwise.")]
+pub(crate) struct Options {
+    /// Go on to the next stage when one fails
+    #[arg(long)]
+    keep_going: bool,
+}
+
+/// One stage: what it is, and how to run it.
+type Stage = (&'static str, fn() -> Result<()>);
+
+const STAGES: &[Stage] = &[
+    ("formatting", || {
+        run(&mut cargo(&["fmt", "--all", "--check"]))
+    }),
+    ("clippy", || {
+        run(&mut cargo(&[
+            "clippy",
+            "--quiet",
+            "--workspace",
+            "--all-targets",
+            "--",
+            "--deny",
+            "warnings",
+        ]))
+    }),
+    ("release build and the C code", || build::relay().map(drop)),
+    ("tests of all crates", || {
+        run(&mut cargo(&[
+            "test",
+            "--workspace",
+            "--exclude",
+            "chatmail-tests",
+            "--no-fail-fast",
+        ]))
+    }),
+    // Each starts relays of its own: as many at a time as there are cores is what the machine can bear.
+    ("end-to-end tests", || {
+        run(&mut cargo(&[
+            "test",
+            "--package",
+            "chatmail-tests",
+            "--no-fail-fast",
+        ]))
+    }),
+];
+
+pub(crate) fn run_all(options: &Options) -> Result<ExitCode> {
+    privilege::become_root("Installing packages and running mail servers")?;
+    privilege::prepare_process();
+    let interrupt = Interrupt::listen()?;
+    packages::ensure(&[packages::RELAY, packages::TESTS])?;
+    let mut failed = Vec::new();
+    let mut table = String::new();
+    let begin = Instant::now();
+    for (name, work) in STAGES {
+        interrupt.check()?;
+        let begin = Instant::now();
+        let outcome = stage(name, work);
+        let result = if outcome.is_ok() { "ok" } else { "FAILED" };
+        table.push_str(&format!(
+            "  {result:<8}{name:<32}{}\n",
+            Seconds(begin.elapsed())
+        ));
+        if let Err(failure) = outcome {
+            say(format_args!("error: {name}: {failure:#}"));
+            failed.push(*name);
+            if !options.keep_going {
+                break;
+            }
+        }
+    }
+    say(format_args!(
+        "\n{table}  in all  {}",
+        Seconds(begin.elapsed())
+    ));
+    if !failed.is_empty() {
+        bail!("failed: {}", failed.join(", "));
+    }
+    Ok(ExitCode::SUCCESS)
+}
