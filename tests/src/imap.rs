@@ -227,6 +227,18 @@ impl Imap {
         (1..=count).map(|number| self.message(number)).collect()
     }
 
+    /// IDLE (RFC 2177) until an untagged line is the one waited for; then DONE.
+    pub fn idle_until(&mut self, is_it: impl Fn(&str) -> bool) -> io::Result<()> {
+        let tag = self.send(b"IDLE")?;
+        let go_ahead = self.wire.text_line()?;
+        if !go_ahead.starts_with('+') {
+            return Err(unexpected("+", &go_ahead));
+        }
+        while !is_it(self.wire.text_line()?.trim_start_matches("* ")) {}
+        self.send_raw(b"DONE")?;
+        self.answer(&tag)?.ok().map(drop)
+    }
+
     fn send(&mut self, command: &[u8]) -> io::Result<String> {
         self.commands += 1;
         let tag = format!("a{}", self.commands);

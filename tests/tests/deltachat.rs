@@ -1,4 +1,4 @@
-//! Delta Chat itself, on a relay with nothing but its defaults.
+//! Delta Chat itself.
 
 use std::process::{Command, Stdio};
 

@@ -1,5 +1,7 @@
 //! Only encrypted mail goes out or comes in, and it says no more than it must.
 
+use std::thread;
+
 use chatmail_tests::instance::Account;
 use chatmail_tests::mail::{ENCRYPTION_NEEDED, body, header_values};
 use chatmail_tests::smtp::{Door, Reply, Smtp};
@@ -45,6 +47,20 @@ fn an_encrypted_message_of_a_megabyte_arrives_intact() {
     assert_eq!(reply.code, 250, "{reply}");
     let messages = relay.wait_for_messages(&bob, 1);
     assert!(body(&messages[0]) == mail.body(), "the body changed");
+}
+
+#[test]
+fn a_client_that_waits_hears_of_new_mail() {
+    let relay = Instance::start();
+    let [alice, bob] = ["alice", "bob"].map(|name| relay.account(name));
+    let mut waiting = relay.imap(&bob);
+    assert_eq!(waiting.select_inbox().expect("INBOX"), 0);
+    thread::scope(|scope| {
+        let heard = scope.spawn(|| waiting.idle_until(|line| line == "1 EXISTS"));
+        relay.send_encrypted(&alice, &bob);
+        heard.join().expect("client").expect("IDLE");
+    });
+    assert_eq!(waiting.inbox().expect("INBOX").len(), 1);
 }
 
 #[test]
