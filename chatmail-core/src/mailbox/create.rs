@@ -1,0 +1,111 @@
+//! Making an account: the one way a `password` file comes into being.
+
+use std::fs::{self, DirBuilder, FileTimes, OpenOptions};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::Path;
+use std::time::SystemTime;
+
+use super::files::{Durability, FILE_MODE, replace_prepared};
+use super::{ENFORCE, Mailbox, MailboxLock, PASSWORD, day_of, named};
+
+/// For the user of the mailboxes only; also for `MAILBOXES_DIR` and the spool.
+const DIR_MODE: u32 = 0o700;
+
+/// How often a mailbox may vanish between `mkdir` and `flock` before it is nobody's bad luck.
+const TRIES: usize = 8;
+
+/// What became of [`Mailbox::create`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Creation {
+    /// The account is new.
+    Created,
+    /// Somebody else was first, perhaps this moment; nothing was changed.
+    Existed,
+}
+
+impl Mailbox {
+    /// Makes the account with `password` as content of its file, under the mailbox's lock, and
+    /// turns cleartext away from it. `password` comes last, whole and on the disk: whoever finds
+    /// it finds a complete account.
+    ///
+    /// `MAILBOXES_DIR` itself is made if it is missing, but nothing above it: that would be a disk
+    /// that is not mounted.
+    ///
+    /// # Errors
+    ///
+    /// Besides the usual: the directory holds something but no `password`. It may be somebody's
+    /// mail, and a stranger must not get it by choosing that name.
+    pub fn create(&self, password: &str, now: SystemTime) -> io::Result<Creation> {
+        let lock = self.make_and_lock()?;
+        if self.exists()? {
+            return Ok(Creation::Existed);
+        }
+        self.clear_leftovers()?;
+        let enforce = self.path.join(ENFORCE);
+        OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(FILE_MODE)
+            .open(&enforce)
+            .map_err(|error| named(&enforce, error))?;
+        let day = day_of(now);
+        let times = FileTimes::new().set_accessed(day).set_modified(day);
+        replace_prepared(
+            &self.path.join(PASSWORD),
+            &self.path.join("password.tmp"),
+            password.as_bytes(),
+            Durability::Disk,
+            |file| file.set_times(times),
+        )?;
+        lock.sync().map_err(|error| named(&self.path, error))?;
+        Ok(Creation::Created)
+    }
+
+    fn make_and_lock(&self) -> io::Result<MailboxLock> {
+        let mut error = io::Error::from(ErrorKind::NotFound);
+        for _ in 0..TRIES {
+            make_dir(&self.path)?;
+            match self.lock() {
+                // Removed again before it was locked.
+                Err(missing) if missing.kind() == ErrorKind::NotFound => error = missing,
+                result => return result,
+            }
+        }
+        Err(error)
+    }
+
+    /// Under the lock, removes what a creation that was cut short has left. Refuses anything else.
+    fn clear_leftovers(&self) -> io::Result<()> {
+        for entry in fs::read_dir(&self.path).map_err(|error| named(&self.path, error))? {
+            let path = entry.map_err(|error| named(&self.path, error))?.path();
+            let name = path.file_name().unwrap_or_default().as_encoded_bytes();
+            if name.starts_with(b"password.tmp") {
+                fs::remove_file(&path).map_err(|error| named(&path, error))?;
+            } else if name != ENFORCE.as_bytes() && name != b"password.lock" {
+                let why = "holds files but no password: neither an account nor free for a new one";
+                return Err(named(&self.path, io::Error::other(why)));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// `mkdir`, and the directory above it if only that is missing. An existing one is fine.
+pub(crate) fn make_dir(path: &Path) -> io::Result<()> {
+    match make_one(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => match path.parent() {
+            Some(parent) => make_one(parent).and_then(|()| make_one(path)),
+            None => Err(error),
+        },
+        result => result,
+    }
+}
+
+fn make_one(path: &Path) -> io::Result<()> {
+    match DirBuilder::new().mode(DIR_MODE).create(path) {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+        result => result.map_err(|error| named(path, error)),
+    }
+}
