@@ -94,6 +94,19 @@ int chatmail_authdb_open(struct chatmail_authdb *db)
 	return 0;
 }
 
+int chatmail_authdb_user(struct chatmail_authdb *db,
+			 const chatmail_login_t *login,
+			 const char **address_r, const char **home_r)
+{
+	*address_r = chatmail_login_address(login);
+	*home_r = chatmail_login_home(login);
+	if (*address_r == NULL || *home_r == NULL) {
+		e_error(db->event, "BUG: user without address or home");
+		return -1;
+	}
+	return 0;
+}
+
 void chatmail_authdb_failed(struct chatmail_authdb *db, chatmail_error_t **err)
 {
 	const char *error;

@@ -37,6 +37,11 @@ void chatmail_authdb_unref(struct chatmail_authdb **db);
 /* Makes db->config and db->auth usable. Returns 0, or -1 with the reason logged: the request is a
    temporary failure then. */
 int chatmail_authdb_open(struct chatmail_authdb *db);
+/* Address and home of a successful answer. Returns 0, or -1 with an error
+   logged if one is missing: Dovecot would abort on a field without a value. */
+int chatmail_authdb_user(struct chatmail_authdb *db,
+			 const chatmail_login_t *login,
+			 const char **address_r, const char **home_r);
 /* Logs that libchatmail could not decide, and frees *err. */
 void chatmail_authdb_failed(struct chatmail_authdb *db, chatmail_error_t **err);
 

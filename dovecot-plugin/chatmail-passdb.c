@@ -37,26 +37,29 @@ static enum passdb_result chatmail_passdb_result(const chatmail_login_t *login)
 	return PASSDB_RESULT_INTERNAL_FAILURE;
 }
 
-static void
+static enum passdb_result
 chatmail_passdb_set_fields(struct auth_request *request,
-			   const struct chatmail_authdb *db,
+			   struct chatmail_authdb *db,
 			   const chatmail_login_t *login)
 {
+	const char *address, *home;
+
+	if (chatmail_authdb_user(db, login, &address, &home) < 0)
+		return PASSDB_RESULT_INTERNAL_FAILURE;
 	/* the username exactly as the mailbox has it */
-	auth_request_set_field(request, "user",
-			       chatmail_login_address(login), NULL);
+	auth_request_set_field(request, "user", address, NULL);
 	/* for userdb { driver = prefetch } */
-	auth_request_set_field(request, "userdb_home",
-			       chatmail_login_home(login), NULL);
+	auth_request_set_field(request, "userdb_home", home, NULL);
 	auth_request_set_field(request, "userdb_uid", db->uid, NULL);
 	auth_request_set_field(request, "userdb_gid", db->gid, NULL);
+	return PASSDB_RESULT_OK;
 }
 
 /* Logs what libchatmail has to say about an answer and sets the fields of a successful one. Reasons
    appear with auth_verbose=yes only, since Dovecot's prefix names the client there. */
 static enum passdb_result
 chatmail_passdb_finish(struct auth_request *request,
-		       const struct chatmail_authdb *db,
+		       struct chatmail_authdb *db,
 		       const chatmail_login_t *login)
 {
 	enum passdb_result result = chatmail_passdb_result(login);
@@ -71,7 +74,7 @@ chatmail_passdb_finish(struct auth_request *request,
 		e_info(authdb_event(request), "address created");
 
 	if (result == PASSDB_RESULT_OK)
-		chatmail_passdb_set_fields(request, db, login);
+		result = chatmail_passdb_set_fields(request, db, login);
 	else if (result == PASSDB_RESULT_INTERNAL_FAILURE)
 		e_error(db->event, "BUG: unknown login result");
 	return result;

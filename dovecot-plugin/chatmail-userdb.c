@@ -22,6 +22,23 @@ static struct chatmail_authdb *chatmail_userdb_db(struct auth_request *request)
 	return module->db;
 }
 
+static enum userdb_result
+chatmail_userdb_set_fields(struct auth_request *request,
+			   struct chatmail_authdb *db,
+			   const chatmail_login_t *login)
+{
+	const char *address, *home;
+
+	if (chatmail_authdb_user(db, login, &address, &home) < 0)
+		return USERDB_RESULT_INTERNAL_FAILURE;
+	auth_request_set_userdb_field(request, "user", address);
+	auth_request_set_userdb_field(request, "home", home);
+	auth_request_set_userdb_field(request, "uid", db->uid);
+	auth_request_set_userdb_field(request, "gid", db->gid);
+	return USERDB_RESULT_OK;
+}
+
+/* A look-up of a blocked address finds nobody: it gets no mail either. */
 static enum userdb_result chatmail_userdb_find(struct auth_request *request)
 {
 	struct chatmail_authdb *db = chatmail_userdb_db(request);
@@ -38,13 +55,7 @@ static enum userdb_result chatmail_userdb_find(struct auth_request *request)
 	}
 
 	if (chatmail_login_result(login) == CHATMAIL_LOGIN_KNOWN) {
-		auth_request_set_userdb_field(request, "user",
-					      chatmail_login_address(login));
-		auth_request_set_userdb_field(request, "home",
-					      chatmail_login_home(login));
-		auth_request_set_userdb_field(request, "uid", db->uid);
-		auth_request_set_userdb_field(request, "gid", db->gid);
-		result = USERDB_RESULT_OK;
+		result = chatmail_userdb_set_fields(request, db, login);
 	} else if (chatmail_login_reason(login) != NULL) {
 		e_info(authdb_event(request), "%s",
 		       chatmail_login_reason(login));
