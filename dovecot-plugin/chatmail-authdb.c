@@ -1,5 +1,5 @@
-/* Module authdb_chatmail: registers the passdb and userdb driver "chatmail", and keeps what the two
-   share.
+/* Module authdb_chatmail: registers the passdb and userdb driver "chatmail",
+   and keeps what the two share.
 
    Arguments of the driver, separated by spaces:
 
@@ -7,9 +7,30 @@
      user=NAME     system user that owns all mailboxes; its uid and primary
                    gid become the userdb fields. Default: vmail
 
-   The drivers run in auth-worker processes, which must be able to create mailboxes:
-   service auth-worker { user = vmail }. chatmail.ini is read once per process; "doveadm reload" makes
-   Dovecot read it anew. */
+   In dovecot.conf:
+
+     passdb {
+       driver = chatmail
+       args = config=PATH
+     }
+     userdb {
+       driver = prefetch      # a login needs no second look-up
+     }
+     userdb {
+       driver = chatmail      # lmtp and doveadm do
+       args = config=PATH
+     }
+     service auth-worker {
+       user = vmail           # hashes, and creates mailboxes
+     }
+
+   Wrong arguments stop the auth process. chatmail.ini is read once per
+   process; "doveadm reload" makes Dovecot read it anew. One that does not load
+   is logged as an error and every request becomes a temporary failure until it
+   does. Why a login was refused is logged with auth_verbose=yes.
+
+   Leave auth_cache_size at 0: the cache would remember an address as unknown
+   that its next login may create. */
 
 #include "chatmail-authdb.h"
 
@@ -115,8 +136,8 @@ void chatmail_authdb_failed(struct chatmail_authdb *db, chatmail_error_t **err)
 	e_error(db->event, "%s", error);
 }
 
-/* Workers come and go, so only the auth process itself, once per start or reload, tells what is
-   questionable about chatmail.ini. */
+/* Workers come and go, so only the auth process itself, once per start or
+   reload, tells what is questionable about chatmail.ini. */
 static void chatmail_authdb_report(struct chatmail_authdb *db)
 {
 	size_t i, count;

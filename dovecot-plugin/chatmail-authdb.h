@@ -1,4 +1,5 @@
-/* What the passdb and the userdb of one chatmail.ini share in an auth process. */
+/* What the passdb and the userdb of one chatmail.ini share in an auth
+   process. */
 #ifndef CHATMAIL_AUTHDB_H
 #define CHATMAIL_AUTHDB_H
 
@@ -29,13 +30,14 @@ struct chatmail_authdb {
 	chatmail_auth_t *auth;
 };
 
-/* Returns the database for these driver arguments with one reference added. Wrong arguments end the
-   process, as with Dovecot's own drivers. A chatmail.ini that does not load is only logged. */
+/* Returns the database for these driver arguments with one reference added.
+   Wrong arguments end the process, as with Dovecot's own drivers. A
+   chatmail.ini that does not load is only logged. */
 struct chatmail_authdb *chatmail_authdb_ref(const char *args);
 void chatmail_authdb_unref(struct chatmail_authdb **db);
 
-/* Makes db->config and db->auth usable. Returns 0, or -1 with the reason logged: the request is a
-   temporary failure then. */
+/* Makes db->config and db->auth usable. Returns 0, or -1 with the reason
+   logged: the request is a temporary failure then. */
 int chatmail_authdb_open(struct chatmail_authdb *db);
 /* Address and home of a successful answer. Returns 0, or -1 with an error
    logged if one is missing: Dovecot would abort on a field without a value. */

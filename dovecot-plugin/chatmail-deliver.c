@@ -52,7 +52,8 @@ static void chatmail_push(struct mail_deliver_context *ctx)
 	event_unref(&event);
 }
 
-/* Returns what lib-lda expects of a hook: 1 if the mail was handled, 0 if not, -1 on failure. */
+/* Returns what lib-lda expects of a hook: 1 if the mail was handled, 0 if
+   not, -1 on failure. */
 static int chatmail_deliver_mail(struct mail_deliver_context *ctx,
 				 struct mail_storage **storage_r)
 {

@@ -1,5 +1,6 @@
-/* dict driver "chatmail", URI chatmail:/path/to/chatmail.ini: what IMAP METADATA reads and writes, in
-   process. libchatmail knows the keys; this file only carries them. */
+/* dict driver "chatmail", URI chatmail:/path/to/chatmail.ini: what IMAP
+   METADATA reads and writes, in process. libchatmail knows the keys; this
+   file only carries them. */
 
 #include "chatmail-plugin.h"
 
@@ -88,8 +89,8 @@ chatmail_dict_lookup(struct dict *dict, const struct dict_op_settings *set,
 	return 1;
 }
 
-/* Entries are looked up by name; there is nothing to browse. An iteration that finds nothing lets
-   GETMETADATA (DEPTH infinity) succeed. */
+/* Entries are looked up by name; there is nothing to browse. An iteration
+   that finds nothing lets GETMETADATA (DEPTH infinity) succeed. */
 static struct dict_iterate_context *
 chatmail_dict_iterate_init(struct dict *dict,
 			   const struct dict_op_settings *set ATTR_UNUSED,

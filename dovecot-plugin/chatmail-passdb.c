@@ -18,8 +18,8 @@ static struct chatmail_authdb *chatmail_passdb_db(struct auth_request *request)
 	return module->db;
 }
 
-/* The answer in Dovecot's words. A blocked address gets the same refusal as a wrong password, but is
-   told apart in events. */
+/* The answer in Dovecot's words. A blocked address gets the same refusal as
+   a wrong password, but is told apart in events. */
 static enum passdb_result chatmail_passdb_result(const chatmail_login_t *login)
 {
 	switch (chatmail_login_result(login)) {
@@ -55,8 +55,9 @@ chatmail_passdb_set_fields(struct auth_request *request,
 	return PASSDB_RESULT_OK;
 }
 
-/* Logs what libchatmail has to say about an answer and sets the fields of a successful one. Reasons
-   appear with auth_verbose=yes only, since Dovecot's prefix names the client there. */
+/* Logs what libchatmail has to say about an answer and sets the fields of a
+   successful one. Reasons appear with auth_verbose=yes only, since Dovecot's
+   prefix names the client there. */
 static enum passdb_result
 chatmail_passdb_finish(struct auth_request *request,
 		       struct chatmail_authdb *db,

@@ -1,25 +1,35 @@
-/* Module chatmail_plugin, for imap, lmtp and doveadm: notes the last login, answers METADATA in
-   process, and spools push notifications.
+/* Module chatmail_plugin, for imap, lmtp and doveadm: notes the last login,
+   answers METADATA in process, and spools push notifications.
 
-   Settings:
+   In dovecot.conf:
 
      mail_plugins = $mail_plugins chatmail
      mail_attribute_dict = chatmail:PATH
      plugin {
        chatmail_config = PATH
      }
+     protocol imap {
+       imap_metadata = yes
+     }
 
-   where PATH is chatmail.ini, readable by the mail user. It is read once per process; "doveadm reload"
-   makes Dovecot read it anew.
+   where PATH is chatmail.ini, readable by the mail user. It is read once per
+   process; "doveadm reload" makes Dovecot read it anew. If it does not load,
+   sessions and deliveries go on: METADATA fails, and an error is logged for
+   each login not noted and each notification not spooled.
 
    Named events, all of the category chatmail:
 
-     chatmail_login_noted      last login of an imap session written
-                               error: why it could not be
-     chatmail_push_spooled     tokens: notifications of one delivery
-                               error: why they could not be spooled
+     chatmail_login_noted    the last login of an imap session was written
+                             error: why it could not be
+     chatmail_push_spooled   a delivery was stored
+                             tokens: number of notifications it caused
+                             error: why they could not be spooled
 
-   A process handles one mail after another for many users: nothing here is kept per user. */
+   A process works for many users, one after another: nothing here is kept per
+   user.
+
+   Limitation: a deliver hook that another module sets later, such as Sieve's,
+   may store mail without calling this one; such mail is not notified. */
 
 #include "chatmail-plugin.h"
 

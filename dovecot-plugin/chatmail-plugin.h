@@ -11,8 +11,8 @@ struct module;
    log filters and metrics. */
 extern struct event_category event_category_chatmail;
 
-/* The configuration at path, loaded at its first use in this process. It is valid until the process
-   asks for another path. Returns 0 or -1. */
+/* The configuration at path, loaded at its first use in this process. It is
+   valid until the process asks for another path. Returns 0 or -1. */
 int chatmail_plugin_config(const char *path, const chatmail_config_t **config_r,
 			   const char **error_r);
 /* The configuration that the user's settings name. Returns 0 or -1. */

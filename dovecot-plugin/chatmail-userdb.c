@@ -1,4 +1,5 @@
-/* userdb "chatmail": where the mail of an address lives, and the list of all addresses. */
+/* userdb "chatmail": where the mail of an address lives, and the list of all
+   addresses. */
 
 #include "chatmail-authdb.h"
 
