@@ -29,13 +29,31 @@
 //! # }
 //! ```
 
+mod armor;
+mod body;
+mod from;
+mod headers;
 pub mod limits;
+mod mime;
+mod multipart;
+mod openpgp;
+mod part;
 pub mod rate;
+mod raw;
 mod reply;
+mod session_key;
 mod verdict;
 
+use std::io;
+
+use crate::address::Address;
 use crate::mailbox::Mailboxes;
 
+use body::Body;
+use headers::Header;
+use multipart::{Content, Multipart};
+
+pub use raw::RawMessage;
 pub use reply::Reply;
 pub use verdict::{
     Accepted, Class, Direction, HeaderEdit, Part, Reason, Refusal, Undecided, Verdict,
@@ -48,68 +66,178 @@ pub use verdict::{
 /// [`finish`](Self::finish). For a raw stream there is [`RawMessage`].
 #[derive(Debug)]
 pub struct MessageFilter {
-    _direction: Direction,
+    direction: Direction,
+    sender: Vec<u8>,
+    recipients: Recipients,
+    header: Header,
+    body: Progress,
+}
+
+/// How far the grammar got.
+#[derive(Debug)]
+enum Progress {
+    Header,
+    Body(Box<Body>, Class),
+    /// It is no encrypted message; its body does not matter any more.
+    Fault(Refusal),
+}
+
+/// Who must allow cleartext, one address per line.
+#[derive(Debug, Default)]
+struct Recipients {
+    lines: Vec<u8>,
+    too_many: bool,
 }
 
 impl MessageFilter {
     /// A message with this envelope sender, with or without angle brackets; empty is the null
     /// sender.
     pub fn new(direction: Direction, sender: &[u8]) -> MessageFilter {
-        let _ = sender;
         MessageFilter {
-            _direction: direction,
+            direction,
+            sender: bare(sender).to_vec(),
+            recipients: Recipients::default(),
+            header: Header::new(direction),
+            body: Progress::Header,
         }
     }
 
     /// One envelope recipient, with or without angle brackets.
     pub fn recipient(&mut self, address: &[u8]) {
-        let _ = address;
+        if self.direction == Direction::Incoming {
+            self.recipients.add(bare(address));
+        }
     }
 
     /// One header field: its name without the colon, its value as it stands, folds (LF or CRLF and
     /// white space) included, with or without the space after the colon.
     pub fn header(&mut self, name: &[u8], value: &[u8]) {
-        let _ = (name, value);
+        match self.body {
+            Progress::Header => self.header.field(name, value),
+            _ => self.header_malformed(),
+        }
     }
 
     /// No further header field comes.
-    pub fn end_of_headers(&mut self) {}
+    pub fn end_of_headers(&mut self) {
+        if !matches!(self.body, Progress::Header) {
+            return;
+        }
+        self.body = match self.header.content() {
+            Ok((content, boundary)) => {
+                let class = match content {
+                    Content::Encrypted => Class::Encrypted,
+                    Content::Request(_) => Class::SecureJoinRequest,
+                };
+                let grammar = Multipart::new(self.direction, content, boundary);
+                Progress::Body(Box::new(Body::new(grammar)), class)
+            }
+            Err(refusal) => Progress::Fault(refusal),
+        };
+    }
 
     /// The next bytes of the body, cut anywhere.
     pub fn body(&mut self, chunk: &[u8]) {
-        let _ = chunk;
+        self.end_of_headers();
+        if let Progress::Body(body, _) = &mut self.body
+            && let Err(refusal) = body.feed(chunk)
+        {
+            self.body = Progress::Fault(refusal);
+        }
+    }
+
+    /// Whether further body chunks can change the verdict. A caller that needs the body for nothing
+    /// else may stop sending it.
+    pub fn wants_body(&self) -> bool {
+        !matches!(self.body, Progress::Fault(_))
     }
 
     /// The verdict. `mailboxes` is asked only for incoming cleartext: whether each recipient
     /// allows it. An `Err` means that this could not be found out: answer with
     /// [`Reply::temporary`].
-    pub fn finish(self, mailboxes: &Mailboxes) -> Result<Verdict, Undecided> {
-        let _ = mailboxes;
-        Err(Undecided {
-            source: std::io::Error::other("the check is not built yet"),
-        })
+    pub fn finish(mut self, mailboxes: &Mailboxes) -> Result<Verdict, Undecided> {
+        self.end_of_headers();
+        let outgoing = self.direction == Direction::Outgoing;
+        let checked = self.header.check_size().and_then(|()| match outgoing {
+            true => self.header.check_from(&self.sender),
+            false => Ok(()),
+        });
+        if let Err(refusal) = checked {
+            return Ok(Verdict::Refused(refusal));
+        }
+        let encrypted = match self.body {
+            Progress::Body(body, class) => body.finish().map(|()| class),
+            Progress::Fault(refusal) => Err(refusal),
+            // `end_of_headers` was called above.
+            Progress::Header => {
+                let source = io::Error::other("the header has not ended");
+                return Err(Undecided { source });
+            }
+        };
+        let class = match encrypted {
+            Ok(class) => class,
+            Err(_) if !outgoing && self.header.is_delivery_report() => Class::DeliveryReport,
+            Err(_) if !outgoing && self.recipients.allow_cleartext(mailboxes)? => Class::Cleartext,
+            Err(refusal) => return Ok(Verdict::Refused(refusal)),
+        };
+        let edits = self.header.edits();
+        Ok(Verdict::Accepted(Accepted { class, edits }))
+    }
+
+    /// The header holds more than [`limits`] allow.
+    fn header_overflow(&mut self) {
+        self.header.overflow();
+    }
+
+    /// A line of the header is no field.
+    fn header_malformed(&mut self) {
+        self.header.malformed();
+        if !matches!(self.body, Progress::Header)
+            && let Err(refusal) = self.header.content()
+        {
+            self.body = Progress::Fault(refusal);
+        }
     }
 }
 
-/// The check of one message as a raw stream (RFC 5322, line ends CRLF or LF), cut anywhere.
-#[derive(Debug)]
-pub struct RawMessage {
-    filter: MessageFilter,
+impl Recipients {
+    fn add(&mut self, address: &[u8]) {
+        if self.lines.len() + address.len() >= limits::RECIPIENT_BYTES {
+            self.too_many = true;
+            return;
+        }
+        self.lines.extend_from_slice(address);
+        self.lines.push(b'\n');
+    }
+
+    /// Whether there are recipients and every one is a mailbox of ours that allows cleartext.
+    fn allow_cleartext(&self, mailboxes: &Mailboxes) -> Result<bool, Undecided> {
+        let Some(lines) = self.lines.strip_suffix(b"\n") else {
+            return Ok(false);
+        };
+        if self.too_many {
+            return Ok(false);
+        }
+        for line in lines.split(|&byte| byte == b'\n') {
+            let Some(address) = Address::parse(line, mailboxes.domain()) else {
+                return Ok(false);
+            };
+            let mailbox = mailboxes.mailbox(&address);
+            let undecided = |source| Undecided { source };
+            let allowed = mailbox.exists().map_err(undecided)?
+                && !mailbox.enforces_encryption().map_err(undecided)?;
+            if !allowed {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
 }
 
-impl RawMessage {
-    /// Feeds `filter`, which has its recipients and nothing else yet.
-    pub fn new(filter: MessageFilter) -> RawMessage {
-        RawMessage { filter }
-    }
-
-    /// The next bytes of the message.
-    pub fn write(&mut self, chunk: &[u8]) {
-        self.filter.body(chunk);
-    }
-
-    /// See [`MessageFilter::finish`].
-    pub fn finish(self, mailboxes: &Mailboxes) -> Result<Verdict, Undecided> {
-        self.filter.finish(mailboxes)
-    }
+/// An address without its angle brackets.
+fn bare(address: &[u8]) -> &[u8] {
+    address
+        .strip_prefix(b"<")
+        .and_then(|rest| rest.strip_suffix(b">"))
+        .unwrap_or(address)
 }

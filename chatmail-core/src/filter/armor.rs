@@ -1,0 +1,500 @@
+//! ASCII armor (RFC 9580 section 6), read line by line.
+//!
+//! Every line is validated; only lines that hold packet headers or the small packets are decoded.
+//! The ciphertext, nearly all of a large message, is passed over in whole lines whose alphabet is
+//! checked sixteen characters at a time with comparisons the compiler turns into vector code.
+//! The CRC24 line may be there or not; RFC 9580 section 6.1 forbids rejecting on its value.
+
+use super::limits;
+use super::openpgp::Packets;
+use super::verdict::{Direction, Reason};
+
+/// A streaming reader of one armored message.
+#[derive(Debug)]
+pub(super) struct Armor {
+    direction: Direction,
+    state: State,
+    packets: Packets,
+    blank_lines: u32,
+    header_bytes: usize,
+    /// Characters of the base64 data so far that do not fill a quantum of four, 6 bits each.
+    carry: u32,
+    carried: u8,
+    /// Length of the last full line, if such lines can be passed over in bulk; else 0.
+    line_length: usize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Begin,
+    Headers,
+    Data,
+    /// After padding: only the checksum or the end can follow.
+    Padded,
+    Checksum,
+    End,
+}
+
+const BEGIN: &[u8] = b"-----BEGIN PGP MESSAGE-----";
+const END: &[u8] = b"-----END PGP MESSAGE-----";
+
+/// Header keys of RFC 9580 section 6.2.2. They speak to people, so outgoing mail has none.
+const HEADER_KEYS: [&str; 5] = ["Version", "Comment", "Hash", "Charset", "MessageID"];
+
+/// Lines that are checked together in bulk.
+const BATCH: usize = 8;
+
+impl Armor {
+    pub(super) fn new(direction: Direction) -> Armor {
+        Armor {
+            direction,
+            state: State::Begin,
+            packets: Packets::new(),
+            blank_lines: 0,
+            header_bytes: 0,
+            carry: 0,
+            carried: 0,
+            line_length: 0,
+        }
+    }
+
+    /// Reads one line, without its line end.
+    pub(super) fn line(&mut self, line: &[u8]) -> Result<(), Reason> {
+        let line = trim_end(line);
+        match self.state {
+            State::Begin | State::End if line.is_empty() => {
+                self.blank_lines += 1;
+                match self.blank_lines > limits::BLANK_LINES {
+                    true => Err(Reason::Armor),
+                    false => Ok(()),
+                }
+            }
+            State::Begin if line == BEGIN => {
+                self.state = State::Headers;
+                self.blank_lines = 0;
+                Ok(())
+            }
+            State::Begin | State::End => Err(Reason::Armor),
+            State::Headers if line.is_empty() => {
+                self.state = State::Data;
+                Ok(())
+            }
+            State::Headers => self.header(line),
+            State::Data | State::Padded | State::Checksum => match line.split_first() {
+                Some((b'-', _)) => self.end(line),
+                Some((b'=', checksum)) => self.checksum(checksum),
+                _ if self.state == State::Data => self.data(line),
+                _ => Err(Reason::Armor),
+            },
+        }
+    }
+
+    /// Passes over whole lines of ciphertext at the beginning of `chunk`, each followed by
+    /// `line_end`. Returns how many bytes those were; the rest is for [`Armor::line`].
+    pub(super) fn bulk(&mut self, chunk: &[u8], line_end: &[u8]) -> Result<usize, Reason> {
+        let length = self.line_length;
+        if self.state != State::Data || self.carried != 0 || length == 0 {
+            return Ok(0);
+        }
+        let stride = length + line_end.len();
+        let decoded = (length / 4 * 3) as u64;
+        // The last byte of the ciphertext is left to `line`: an error at its end then belongs to the
+        // same line however the body was cut.
+        let skippable = self.packets.skippable().saturating_sub(1);
+        let most = (skippable / decoded).min((chunk.len() / stride) as u64);
+        let mut lines = 0;
+        let valid = |batch: &[u8]| {
+            let mut bad = Bad::default();
+            let mut ends = true;
+            for line in batch.chunks_exact(stride) {
+                let (data, end) = line.split_at(length);
+                bad.add(data);
+                ends &= end == line_end;
+            }
+            ends && bad.is_none()
+        };
+        let region = chunk.get(..most as usize * stride).unwrap_or_default();
+        'region: for batch in region.chunks(stride * BATCH) {
+            if valid(batch) {
+                lines += batch.len() / stride;
+                continue;
+            }
+            for line in batch.chunks_exact(stride) {
+                if !valid(line) {
+                    break 'region;
+                }
+                lines += 1;
+            }
+        }
+        if lines > 0 {
+            self.packets.skip(decoded * lines as u64)?;
+        }
+        Ok(lines * stride)
+    }
+
+    /// The armor has ended.
+    pub(super) fn finish(&self) -> Result<(), Reason> {
+        match self.state {
+            State::End => Ok(()),
+            _ => Err(Reason::Armor),
+        }
+    }
+
+    fn header(&mut self, line: &[u8]) -> Result<(), Reason> {
+        self.header_bytes += line.len();
+        let known = std::str::from_utf8(line)
+            .ok()
+            .and_then(|line| line.split_once(": "))
+            .is_some_and(|(key, value)| {
+                HEADER_KEYS.contains(&key) && !value.contains(char::is_control)
+            });
+        let fits = self.header_bytes <= limits::ARMOR_HEADER_BYTES;
+        match self.direction == Direction::Incoming && known && fits {
+            true => Ok(()),
+            false => Err(Reason::ArmorHeader),
+        }
+    }
+
+    fn data(&mut self, line: &[u8]) -> Result<(), Reason> {
+        let pads = match line {
+            [.., b'=', b'='] => 2,
+            [.., b'='] => 1,
+            _ => 0,
+        };
+        let (characters, _) = line.split_at(line.len() - pads);
+        // Longer lines were refused before they came here.
+        if characters.is_empty() || characters.len() > limits::LINE_BYTES || !is_base64(characters)
+        {
+            return Err(Reason::Armor);
+        }
+        let full = self.carried == 0 && pads == 0 && characters.len().is_multiple_of(4);
+        self.line_length = if full { characters.len() } else { 0 };
+        let decoded = (characters.len() / 4 * 3) as u64;
+        if full && self.packets.skippable() >= decoded {
+            return self.packets.skip(decoded);
+        }
+        self.decode(characters)?;
+        if pads > 0 {
+            self.pad(pads)?;
+        }
+        Ok(())
+    }
+
+    /// Decodes characters of the alphabet and hands the bytes on.
+    fn decode(&mut self, characters: &[u8]) -> Result<(), Reason> {
+        let mut decoded = [0; limits::LINE_BYTES];
+        let mut size = 0;
+        for &character in characters {
+            self.carry = (self.carry << 6) | u32::from(sextet(character));
+            self.carried += 1;
+            if self.carried == 4 {
+                let [_, quantum @ ..] = self.carry.to_be_bytes();
+                if let Some(place) = decoded.get_mut(size..size + 3) {
+                    place.copy_from_slice(&quantum);
+                }
+                size += 3;
+                self.carry = 0;
+                self.carried = 0;
+            }
+        }
+        self.packets.push(decoded.get(..size).unwrap_or_default())
+    }
+
+    /// The last quantum: two characters and `==`, or three and `=` (RFC 4648 section 4), with
+    /// no bit set that no byte has.
+    fn pad(&mut self, pads: usize) -> Result<(), Reason> {
+        self.state = State::Padded;
+        let (bits, count) = match (self.carried, pads) {
+            (2, 2) if self.carry & 0xf == 0 => (self.carry << 12, 1),
+            (3, 1) if self.carry & 0x3 == 0 => (self.carry << 6, 2),
+            _ => return Err(Reason::Armor),
+        };
+        self.carry = 0;
+        self.carried = 0;
+        let [_, quantum @ ..] = bits.to_be_bytes();
+        self.packets.push(quantum.get(..count).unwrap_or_default())
+    }
+
+    fn checksum(&mut self, checksum: &[u8]) -> Result<(), Reason> {
+        let once = self.state != State::Checksum;
+        match once && checksum.len() == 4 && is_base64(checksum) {
+            true => {
+                self.state = State::Checksum;
+                Ok(())
+            }
+            false => Err(Reason::Armor),
+        }
+    }
+
+    fn end(&mut self, line: &[u8]) -> Result<(), Reason> {
+        if line != END || self.carried != 0 {
+            return Err(Reason::Armor);
+        }
+        self.state = State::End;
+        self.blank_lines = 0;
+        self.packets.finish()
+    }
+}
+
+/// RFC 9580 section 6.2: white space at the end of a line is ignored.
+fn trim_end(mut line: &[u8]) -> &[u8] {
+    while let [rest @ .., b' ' | b'\t'] = line {
+        line = rest;
+    }
+    line
+}
+
+/// Whether every character is of the base64 alphabet (RFC 4648 section 4).
+fn is_base64(characters: &[u8]) -> bool {
+    let mut bad = Bad::default();
+    bad.add(characters);
+    bad.is_none()
+}
+
+/// Sixteen lanes that remember whether a character outside the alphabet went by. Fixed lanes, no
+/// branch and no table, so that it becomes vector code without any `unsafe`.
+#[derive(Default)]
+struct Bad([u8; 16]);
+
+impl Bad {
+    #[inline]
+    fn add(&mut self, characters: &[u8]) {
+        let (blocks, rest) = characters.as_chunks::<16>();
+        for block in blocks {
+            for (lane, &character) in self.0.iter_mut().zip(block) {
+                *lane |= outside(character);
+            }
+        }
+        for &character in rest {
+            self.0[0] |= outside(character);
+        }
+    }
+
+    #[inline]
+    fn is_none(&self) -> bool {
+        self.0 == [0; 16]
+    }
+}
+
+/// 0 for a character of the alphabet, else 1. `/` and the digits are neighbours; bit 5 tells
+/// capital letters from small ones.
+#[inline]
+fn outside(character: u8) -> u8 {
+    let letter = (character | 0x20).wrapping_sub(b'a') < 26;
+    let digit_or_slash = character.wrapping_sub(b'/') < 11;
+    let plus = character == b'+';
+    u8::from(!(letter | digit_or_slash | plus))
+}
+
+/// The 6 bits of a character of the alphabet.
+fn sextet(character: u8) -> u8 {
+    match character {
+        b'A'..=b'Z' => character - b'A',
+        b'a'..=b'z' => character - b'a' + 26,
+        b'0'..=b'9' => character - b'0' + 52,
+        b'+' => 62,
+        _ => 63,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn encode(data: &[u8]) -> String {
+        let alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+        let mut text = String::new();
+        for quantum in data.chunks(3) {
+            let mut bits = [0; 4];
+            bits[1..=quantum.len()].copy_from_slice(quantum);
+            let bits = u32::from_be_bytes(bits);
+            for at in 0..4 {
+                text.push(match at <= quantum.len() {
+                    true => alphabet[(bits >> (18 - 6 * at)) as usize & 63] as char,
+                    false => '=',
+                });
+            }
+        }
+        text
+    }
+
+    /// A message with a body of `size` bytes of "ciphertext".
+    fn data(size: usize) -> Vec<u8> {
+        let mut data = vec![0xd2, 255];
+        data.extend((size as u32).to_be_bytes());
+        data.push(1);
+        data.extend((1..size).map(|i| (i * 167 % 251) as u8));
+        data
+    }
+
+    fn wrapped(data: &[u8], width: usize) -> Vec<String> {
+        let text = encode(data).into_bytes();
+        text.chunks(width)
+            .map(|line| String::from_utf8(line.to_vec()).expect("ascii"))
+            .collect()
+    }
+
+    fn armored(lines: &[String], tail: &str) -> String {
+        let lines = lines.join("\n");
+        format!("-----BEGIN PGP MESSAGE-----\n\n{lines}\n{tail}-----END PGP MESSAGE-----")
+    }
+
+    fn read(direction: Direction, text: &str) -> Result<(), Reason> {
+        let mut armor = Armor::new(direction);
+        for line in text.split('\n') {
+            armor.line(line.as_bytes())?;
+        }
+        armor.finish()
+    }
+
+    fn outgoing(text: &str) -> Result<(), Reason> {
+        read(Direction::Outgoing, text)
+    }
+
+    #[test]
+    fn padding_checksum_and_line_length_are_free_where_the_standard_says_so() {
+        for size in 100..107 {
+            for width in [4, 60, 62, 63, 64, 76, 900] {
+                let lines = wrapped(&data(size), width);
+                // A width that tears the padding apart is no armor anyone writes.
+                if lines.iter().any(|line| line.starts_with('=')) {
+                    continue;
+                }
+                for tail in ["", "=aB+/\n"] {
+                    let text = armored(&lines, tail);
+                    assert_eq!(outgoing(&text), Ok(()), "{size} {width} {text}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn white_space_at_line_ends_is_ignored() {
+        let text = armored(&wrapped(&data(200), 64), "=aB+/\n").replace('\n', " \t\n");
+        assert_eq!(outgoing(&text), Ok(()));
+        assert_eq!(outgoing(&format!("\n \n{text}\n\n")), Ok(()));
+        let blank = "\n".repeat(9);
+        assert_eq!(outgoing(&format!("{blank}{text}")), Err(Reason::Armor));
+        assert_eq!(outgoing(&format!("{text}{blank}")), Err(Reason::Armor));
+    }
+
+    #[test]
+    fn text_at_any_place_of_the_armor_is_refused() {
+        let lines = armored(&wrapped(&data(200), 64), "=aB+/\n");
+        let lines: Vec<&str> = lines.split('\n').collect();
+        for at in 0..=lines.len() {
+            for text in [
+                "attack at dawn",
+                "Zm9v Zm9v",
+                "Comment: hi",
+                "=aB+/",
+                "",
+                "AAAA",
+            ] {
+                let mut with = lines.clone();
+                with.insert(at, text);
+                let blank_around = text.is_empty() && (at == 0 || at == lines.len());
+                let answer = outgoing(&with.join("\n"));
+                assert_eq!(answer.is_ok(), blank_around, "{text:?} before line {at}");
+            }
+        }
+    }
+
+    #[test]
+    fn armor_headers_pass_on_incoming_mail_only_and_only_small_known_ones() {
+        let text = armored(&wrapped(&data(200), 64), "");
+        let with = |header: &str| text.replacen("-----\n", &format!("-----\n{header}\n"), 1);
+        for header in [
+            "Version: GnuPG v2",
+            "Comment: a\nComment: b",
+            "Hash: SHA256",
+        ] {
+            assert_eq!(read(Direction::Incoming, &with(header)), Ok(()));
+            assert_eq!(outgoing(&with(header)), Err(Reason::ArmorHeader));
+        }
+        let long = format!("Comment: {}", "a".repeat(600));
+        for header in [
+            "Attack: dawn",
+            "Version:2",
+            "Version",
+            "Comment: \u{7}",
+            &long,
+        ] {
+            let answer = read(Direction::Incoming, &with(header));
+            assert_eq!(answer, Err(Reason::ArmorHeader), "{header}");
+        }
+    }
+
+    #[test]
+    fn base64_that_is_none_is_refused() {
+        let good = wrapped(&data(100), 64);
+        let with = |old: &str, new: &str| {
+            let text = armored(&good, "");
+            assert!(text.contains(old));
+            outgoing(&text.replacen(old, new, 1))
+        };
+        let (_, last) = good.last().expect("lines").split_at(4);
+        assert!(last.ends_with("=="), "{last}");
+        let stem = last.trim_end_matches('=');
+        assert_eq!(with(last, last), Ok(()));
+        assert_eq!(with(last, stem), Err(Reason::Armor), "no padding");
+        assert_eq!(with(last, &format!("{stem}=")), Err(Reason::Armor));
+        assert_eq!(with(last, &format!("{stem}===")), Err(Reason::Armor));
+        let (stem, _) = stem.split_at(stem.len() - 1);
+        assert_eq!(
+            with(last, &format!("{stem}/==")),
+            Err(Reason::Armor),
+            "stray bits"
+        );
+        for character in [
+            " ", "-", "_", "=", "\u{e4}", "\0", "@", "[", "`", "{", ".", ":",
+        ] {
+            let (line, _) = good[0].split_at(63);
+            let broken = format!("{line}{character}");
+            assert_ne!(with(&good[0], &broken), Ok(()), "{character:?}");
+        }
+    }
+
+    #[test]
+    fn only_the_base64_alphabet_passes_in_whole_blocks_and_in_the_rest() {
+        for byte in 0..=255 {
+            let known = encode(&(0..=255).collect::<Vec<u8>>())
+                .into_bytes()
+                .contains(&byte)
+                && byte != b'=';
+            for length in [1, 15, 16, 17, 64] {
+                for at in [0, length / 2, length - 1] {
+                    let mut line = vec![b'A'; length];
+                    line[at] = byte;
+                    assert_eq!(is_base64(&line), known, "{byte} at {at} of {length}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn passing_over_lines_in_bulk_changes_nothing() {
+        let lines = wrapped(&data(5000), 64);
+        let text = armored(&lines, "").replace('\n', "\r\n");
+        let broken = text.replacen(&lines[40], &lines[40].replace(|c| c == 'A', "!"), 1);
+        for (text, expected) in [(text, Ok(())), (broken, Err(Reason::Armor))] {
+            let mut rest = text.as_bytes();
+            let mut armor = Armor::new(Direction::Outgoing);
+            let mut bulk = 0;
+            let answer = loop {
+                let passed = armor.bulk(rest, b"\r\n").expect("in order");
+                bulk += passed;
+                rest = &rest[passed..];
+                let Some(end) = rest.iter().position(|byte| *byte == b'\n') else {
+                    break armor.line(rest).and_then(|()| armor.finish());
+                };
+                if let Err(reason) = armor.line(&rest[..end - 1]) {
+                    break Err(reason);
+                }
+                rest = &rest[end + 1..];
+            };
+            assert_eq!(answer, expected);
+            assert!(bulk > 2000, "{bulk}");
+        }
+    }
+}

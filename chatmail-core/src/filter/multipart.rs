@@ -1,0 +1,194 @@
+//! The body of the two multiparts that pass, line by line (RFC 2046 section 5.1).
+//!
+//! A line that begins with the delimiter is the delimiter, or the message is refused: readers
+//! differ on what to do with the rest of such a line. Around and inside the parts stands nothing
+//! but what is named here.
+
+use super::armor::Armor;
+use super::limits;
+use super::part::{PartHeader, Role};
+use super::verdict::{Direction, Part, Reason};
+
+/// What the body has to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Content {
+    /// `multipart/encrypted` (RFC 3156 section 4).
+    Encrypted,
+    /// `multipart/mixed` with the one line of this Secure-Join step.
+    Request(&'static str),
+}
+
+/// Sentences before the first delimiter of incoming mail, with or without a final period:
+/// Thunderbird, Enigmail, GPGTools, Outlook add-ins and webmailers; the last is Horde's.
+const PREAMBLES: [&str; 4] = [
+    "This is an OpenPGP/MIME encrypted message (RFC 4880 and 3156)",
+    "This is an OpenPGP/MIME encrypted message (RFC 2440 and 3156)",
+    "This is an OpenPGP/MIME encrypted message (RFC 3156)",
+    "This message is in MIME format and has been PGP encrypted",
+];
+
+/// A streaming reader of the body.
+#[derive(Debug)]
+pub(super) struct Multipart {
+    direction: Direction,
+    content: Content,
+    boundary: Vec<u8>,
+    state: State,
+    blank_lines: u32,
+}
+
+#[derive(Debug)]
+enum State {
+    /// Before the first delimiter; whether a sentence came.
+    Preamble(bool),
+    /// In the header of a part.
+    Header(PartHeader, Role),
+    /// In the first part; whether its line came.
+    Version(bool),
+    /// In the second part.
+    Encrypted(Box<Armor>),
+    /// In the part of a Secure-Join request; whether its line came.
+    Request(bool),
+    /// Behind the closing delimiter.
+    Epilogue,
+}
+
+enum Delimiter {
+    Part,
+    Close,
+}
+
+impl Multipart {
+    pub(super) fn new(direction: Direction, content: Content, boundary: &str) -> Multipart {
+        Multipart {
+            direction,
+            content,
+            boundary: boundary.as_bytes().to_vec(),
+            state: State::Preamble(false),
+            blank_lines: 0,
+        }
+    }
+
+    /// The piece of the message the next line belongs to.
+    pub(super) fn part(&self) -> Part {
+        match &self.state {
+            State::Preamble(_) | State::Epilogue => Part::Body,
+            State::Header(_, Role::Version | Role::Request) => Part::BodyPart(1),
+            State::Version(_) | State::Request(_) => Part::BodyPart(1),
+            State::Header(_, Role::Encrypted) | State::Encrypted(_) => Part::BodyPart(2),
+        }
+    }
+
+    /// Reads one line, without its line end.
+    pub(super) fn line(&mut self, line: &[u8]) -> Result<(), Reason> {
+        if let Some(delimiter) = self.delimiter(line)? {
+            self.blank_lines = 0;
+            return self.delimited(delimiter);
+        }
+        if line.is_empty() && !matches!(self.state, State::Header(..) | State::Encrypted(_)) {
+            self.blank_lines += 1;
+            if self.blank_lines <= limits::BLANK_LINES {
+                return Ok(());
+            }
+        }
+        match &mut self.state {
+            State::Preamble(seen) => {
+                let known = self.direction == Direction::Incoming && !*seen && is_preamble(line);
+                *seen = true;
+                known.then_some(()).ok_or(Reason::Preamble)
+            }
+            State::Header(header, role) => {
+                if header.line(line)? {
+                    self.state = match role {
+                        Role::Version => State::Version(false),
+                        Role::Encrypted => State::Encrypted(Box::new(Armor::new(self.direction))),
+                        Role::Request => State::Request(false),
+                    };
+                }
+                Ok(())
+            }
+            State::Version(seen) => {
+                let known = !*seen && line.trim_ascii() == b"Version: 1";
+                *seen = true;
+                known.then_some(()).ok_or(Reason::VersionPart)
+            }
+            State::Encrypted(armor) => armor.line(line),
+            State::Request(seen) => {
+                let known = !*seen && is_request(line, self.content);
+                *seen = true;
+                known.then_some(()).ok_or(Reason::SecureJoin)
+            }
+            State::Epilogue => Err(Reason::Epilogue),
+        }
+    }
+
+    /// Passes over whole lines at the beginning of `chunk`; see [`Armor::bulk`].
+    pub(super) fn bulk(&mut self, chunk: &[u8], line_end: &[u8]) -> Result<usize, Reason> {
+        match &mut self.state {
+            State::Encrypted(armor) => armor.bulk(chunk, line_end),
+            _ => Ok(0),
+        }
+    }
+
+    /// The body has ended.
+    pub(super) fn finish(&self) -> Result<(), Reason> {
+        match self.state {
+            State::Epilogue => Ok(()),
+            _ => Err(Reason::Parts),
+        }
+    }
+
+    /// What delimiter the line is, if any.
+    fn delimiter(&self, line: &[u8]) -> Result<Option<Delimiter>, Reason> {
+        let rest = line
+            .strip_prefix(b"--")
+            .and_then(|line| line.strip_prefix(self.boundary.as_slice()));
+        let Some(rest) = rest else {
+            return Ok(None);
+        };
+        let (delimiter, padding) = match rest.strip_prefix(b"--") {
+            Some(padding) => (Delimiter::Close, padding),
+            None => (Delimiter::Part, rest),
+        };
+        // RFC 2046 calls white space here transport padding.
+        match padding.iter().all(|byte| b" \t".contains(byte)) {
+            true => Ok(Some(delimiter)),
+            false => Err(Reason::Delimiter),
+        }
+    }
+
+    fn delimited(&mut self, delimiter: Delimiter) -> Result<(), Reason> {
+        let header = |role| State::Header(PartHeader::new(self.direction, role), role);
+        self.state = match (&self.state, delimiter) {
+            (State::Preamble(_), Delimiter::Part) => match self.content {
+                Content::Encrypted => header(Role::Version),
+                Content::Request(_) => header(Role::Request),
+            },
+            (State::Header(..), _) => return Err(Reason::PartHeader),
+            (State::Version(false), _) => return Err(Reason::VersionPart),
+            (State::Version(true), Delimiter::Part) => header(Role::Encrypted),
+            (State::Encrypted(armor), Delimiter::Close) => {
+                armor.finish()?;
+                State::Epilogue
+            }
+            (State::Request(true), Delimiter::Close) => State::Epilogue,
+            (State::Request(_), _) => return Err(Reason::SecureJoin),
+            (State::Epilogue, _) => return Err(Reason::Epilogue),
+            _ => return Err(Reason::Parts),
+        };
+        Ok(())
+    }
+}
+
+fn is_preamble(line: &[u8]) -> bool {
+    let line = line.trim_ascii_end();
+    let line = line.strip_suffix(b".").unwrap_or(line);
+    PREAMBLES.iter().any(|known| line == known.as_bytes())
+}
+
+fn is_request(line: &[u8], content: Content) -> bool {
+    let (name, step) = line.split_at(line.len().min(b"secure-join: ".len()));
+    let step = step.trim_ascii();
+    name.eq_ignore_ascii_case(b"secure-join: ")
+        && matches!(content, Content::Request(asked) if step.eq_ignore_ascii_case(asked.as_bytes()))
+}

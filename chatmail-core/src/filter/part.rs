@@ -1,0 +1,314 @@
+//! The header of a body part: few fields, fixed values.
+//!
+//! Readers show some of these fields (file names, descriptions), so free text in them would be
+//! readable text. The values below are what programs write; all else is refused.
+
+use super::limits;
+use super::mime::{self, MediaType};
+use super::verdict::{Direction, Reason};
+
+/// What a body part has to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Role {
+    /// `application/pgp-encrypted` (RFC 3156 section 4).
+    Version,
+    /// `application/octet-stream`.
+    Encrypted,
+    /// `text/plain` of a Secure-Join request.
+    Request,
+}
+
+/// Content-Description as mail programs write it, compared exactly. The first line is Delta
+/// Chat's, Thunderbird's and most others', the rest were seen in public sources of GPGTools,
+/// PEAR and Proton.
+const DESCRIPTIONS: [(Role, &str); 7] = [
+    (Role::Version, "PGP/MIME version identification"),
+    (Role::Version, "PGP/MIME Versions Identification"),
+    (Role::Version, "OpenPGP/MIME Versions Identification"),
+    (Role::Encrypted, "OpenPGP encrypted message"),
+    (Role::Encrypted, "PGP/MIME encrypted message"),
+    (Role::Encrypted, "OpenPGP encrypted message.asc"),
+    (Role::Encrypted, "OpenPGP Message"),
+];
+
+/// File names of outgoing mail: Delta Chat's and those of other programs that log in here.
+const FILE_NAMES: [&str; 6] = [
+    "encrypted.asc",
+    "msg.asc",
+    "message.asc",
+    "openpgp-encrypted-message.asc",
+    "version.txt",
+    "version.asc",
+];
+
+/// Endings of file names of incoming mail.
+const FILE_TYPES: [&str; 4] = [".asc", ".pgp", ".gpg", ".txt"];
+
+/// Collects the header of one part, line by line.
+#[derive(Debug)]
+pub(super) struct PartHeader {
+    direction: Direction,
+    role: Role,
+    /// The current field with its folds.
+    field: Vec<u8>,
+    /// Fields that came already.
+    seen: Vec<Field>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Field {
+    Type,
+    Description,
+    Disposition,
+    TransferEncoding,
+    MimeVersion,
+}
+
+impl PartHeader {
+    pub(super) fn new(direction: Direction, role: Role) -> PartHeader {
+        PartHeader {
+            direction,
+            role,
+            field: Vec::new(),
+            seen: Vec::new(),
+        }
+    }
+
+    /// Reads one line, without its line end. `true`: that was the empty line behind the header.
+    pub(super) fn line(&mut self, line: &[u8]) -> Result<bool, Reason> {
+        match line.first() {
+            Some(b' ' | b'\t') => {
+                // Readers differ on a fold that holds nothing, and on one that continues nothing.
+                if self.field.is_empty() || line.trim_ascii().is_empty() {
+                    return Err(Reason::PartHeader);
+                }
+                self.field.push(b'\n');
+            }
+            Some(_) => self.field_ends()?,
+            None => {
+                self.field_ends()?;
+                return match self.seen.contains(&Field::Type) {
+                    true => Ok(true),
+                    false => Err(Reason::PartHeader),
+                };
+            }
+        }
+        if self.field.len() + line.len() > limits::MIME_VALUE_BYTES {
+            return Err(Reason::PartHeader);
+        }
+        self.field.extend_from_slice(line);
+        Ok(false)
+    }
+
+    fn field_ends(&mut self) -> Result<(), Reason> {
+        if self.field.is_empty() {
+            return Ok(());
+        }
+        let field = std::mem::take(&mut self.field);
+        let colon = field.iter().position(|&byte| byte == b':');
+        let (name, value) = field.split_at(colon.ok_or(Reason::PartHeader)?);
+        let value = value.strip_prefix(b":").unwrap_or(value);
+        let known = [
+            ("content-type", Field::Type),
+            ("content-description", Field::Description),
+            ("content-disposition", Field::Disposition),
+            ("content-transfer-encoding", Field::TransferEncoding),
+            ("mime-version", Field::MimeVersion),
+        ];
+        let kind = known
+            .iter()
+            .find(|(known, _)| name.eq_ignore_ascii_case(known.as_bytes()))
+            .map(|(_, kind)| *kind)
+            .ok_or(Reason::PartHeader)?;
+        if self.seen.contains(&kind) {
+            return Err(Reason::PartHeader);
+        }
+        self.seen.push(kind);
+        let (good, reason) = match kind {
+            Field::Type => (self.is_type(value), Reason::ContentType),
+            Field::Description => (self.is_description(value), Reason::PartHeader),
+            Field::Disposition => (self.is_disposition(value), Reason::PartHeader),
+            Field::TransferEncoding => (self.is_encoding(value), Reason::TransferEncoding),
+            Field::MimeVersion => (value.trim_ascii() == b"1.0", Reason::PartHeader),
+        };
+        // The buffer serves the next field.
+        self.field = field;
+        self.field.clear();
+        match good {
+            true => Ok(()),
+            false => Err(reason),
+        }
+    }
+
+    fn is_type(&self, value: &[u8]) -> bool {
+        let Some(media_type) = MediaType::parse(value) else {
+            return false;
+        };
+        let (essence, is_request) = match self.role {
+            Role::Version => ("application/pgp-encrypted", false),
+            Role::Encrypted => ("application/octet-stream", false),
+            Role::Request => ("text/plain", true),
+        };
+        let known = media_type.parameters().all(|(name, content)| {
+            let is = |known: &str| name.eq_ignore_ascii_case(known);
+            is("charset") && mime::is_ascii_charset(content)
+                || is("name") && !is_request && self.is_file_name(content)
+                || is("format") && is_request && ["flowed", "fixed"].contains(&content)
+                || is("delsp") && is_request && ["yes", "no"].contains(&content)
+        });
+        media_type.is(essence) && known
+    }
+
+    fn is_description(&self, value: &[u8]) -> bool {
+        DESCRIPTIONS
+            .iter()
+            .any(|(role, text)| *role == self.role && value.trim_ascii() == text.as_bytes())
+    }
+
+    fn is_disposition(&self, value: &[u8]) -> bool {
+        MediaType::parse(value).is_some_and(|disposition| {
+            (disposition.is("inline") || disposition.is("attachment"))
+                && disposition.parameters().all(|(name, content)| {
+                    name.eq_ignore_ascii_case("filename")
+                        && self.role != Role::Request
+                        && self.is_file_name(content)
+                })
+        })
+    }
+
+    fn is_encoding(&self, value: &[u8]) -> bool {
+        // The line of a request has no character that quoted-printable would change.
+        mime::is_identity_encoding(value)
+            || self.role == Role::Request
+                && value.trim_ascii().eq_ignore_ascii_case(b"quoted-printable")
+    }
+
+    fn is_file_name(&self, name: &str) -> bool {
+        if self.direction == Direction::Outgoing {
+            return FILE_NAMES.contains(&name);
+        }
+        name.len() <= limits::FILE_NAME_BYTES
+            && name
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
+            && FILE_TYPES.iter().any(|ending| name.ends_with(ending))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(direction: Direction, role: Role, header: &str) -> Result<(), Reason> {
+        let mut part = PartHeader::new(direction, role);
+        for line in header.lines() {
+            assert!(!part.line(line.as_bytes())?, "ended at {line:?}");
+        }
+        assert!(part.line(b"")?, "not ended by the empty line");
+        Ok(())
+    }
+
+    #[test]
+    fn the_headers_of_delta_chat_and_others_pass() {
+        for (role, header) in [
+            (
+                Role::Version,
+                "Content-Type: application/pgp-encrypted; charset=\"utf-8\"\nContent-Transfer-Encoding: 7bit",
+            ),
+            (
+                Role::Encrypted,
+                "Content-Type: application/octet-stream; charset=\"utf-8\"\nContent-Transfer-Encoding: 7bit",
+            ),
+            (
+                Role::Version,
+                "Content-Description: PGP/MIME version identification\nContent-Type: application/pgp-encrypted",
+            ),
+            (
+                Role::Encrypted,
+                "Content-Description: OpenPGP encrypted message\nContent-Disposition: inline; filename=\"encrypted.asc\";\nContent-Type: application/octet-stream;\n name=\"encrypted.asc\"",
+            ),
+            (
+                Role::Request,
+                "Content-Type: text/plain; charset=utf-8; format=flowed; delsp=no",
+            ),
+        ] {
+            assert_eq!(read(Direction::Outgoing, role, header), Ok(()), "{header}");
+        }
+    }
+
+    #[test]
+    fn file_names_are_ordinary_incoming_and_fixed_outgoing() {
+        let name = |direction, name: &str| {
+            let header = format!("Content-Type: application/octet-stream; name=\"{name}\"");
+            read(direction, Role::Encrypted, &header).is_ok()
+        };
+        assert!(name(Direction::Incoming, "noname-2.asc"));
+        assert!(!name(Direction::Outgoing, "noname-2.asc"));
+        for channel in ["attack at dawn.asc", "attack.exe", "../x.asc", ""] {
+            assert!(!name(Direction::Incoming, channel), "{channel}");
+        }
+        assert!(!name(
+            Direction::Incoming,
+            &format!("{}.asc", "a".repeat(40))
+        ));
+    }
+
+    #[test]
+    fn anything_else_in_a_part_header_is_refused() {
+        let good = "Content-Type: application/octet-stream";
+        for (other, reason) in [
+            ("Attack at dawn", Reason::PartHeader),
+            ("X-Text: Attack at dawn", Reason::PartHeader),
+            ("Subject: Attack at dawn", Reason::PartHeader),
+            ("Content-ID: <attack@dawn>", Reason::PartHeader),
+            ("Content-Description: Attack at dawn", Reason::PartHeader),
+            (
+                "Content-Disposition: inline; text=attack",
+                Reason::PartHeader,
+            ),
+            ("Content-Disposition: form-data", Reason::PartHeader),
+            (
+                "Content-Transfer-Encoding: base64",
+                Reason::TransferEncoding,
+            ),
+            (
+                "Content-Transfer-Encoding: quoted-printable",
+                Reason::TransferEncoding,
+            ),
+            ("Content-Type: application/octet-stream", Reason::PartHeader),
+            (
+                "Content-Type : application/octet-stream",
+                Reason::PartHeader,
+            ),
+            ("MIME-Version: 1.0 (attack at dawn)", Reason::PartHeader),
+            (" Attack at dawn", Reason::ContentType),
+            (" ", Reason::PartHeader),
+        ] {
+            let header = format!("{good}\n{other}");
+            let answer = read(Direction::Incoming, Role::Encrypted, &header);
+            assert_eq!(answer, Err(reason), "{other}");
+        }
+        for header in [
+            "",
+            "Content-Transfer-Encoding: 7bit",
+            "\tContent-Type: application/octet-stream",
+        ] {
+            let answer = read(Direction::Incoming, Role::Encrypted, header);
+            assert_eq!(answer, Err(Reason::PartHeader), "{header}");
+        }
+        for value in [
+            "text/plain",
+            "application/octet-stream; charset=utf-7",
+            "application/octet-stream; charset=utf-16",
+            "application/octet-stream; x=attack",
+            "application/octet-stream (attack)",
+        ] {
+            let header = format!("Content-Type: {value}");
+            let answer = read(Direction::Incoming, Role::Encrypted, &header);
+            assert_eq!(answer, Err(Reason::ContentType), "{value}");
+        }
+        let long = format!("{good};{} charset=utf-8", " ".repeat(900));
+        let answer = read(Direction::Incoming, Role::Encrypted, &long);
+        assert_eq!(answer, Err(Reason::PartHeader));
+    }
+}
