@@ -1,16 +1,47 @@
 //! Login and the creation of accounts.
+//!
+//! ```no_run
+//! use chatmail_core::auth::{Authenticator, Login};
+//! use chatmail_core::config::Config;
+//!
+//! let config = Config::load("/etc/chatmail.ini".as_ref())?;
+//! match Authenticator::new(&config).login(b"alice@chat.example", b"correct horse")? {
+//!     Login::Known(user) | Login::Created(user, _) => println!("{}", user.home.display()),
+//!     Login::Refused(reason) => println!("no: {reason}"),
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
+use std::fmt;
+use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::SystemTime;
 
 use crate::address::Address;
 use crate::config::Config;
+use crate::mailbox::{Creation, Mailbox, Mailboxes};
+
+mod host;
+mod password;
+mod policy;
+
+pub use password::PASSWORD_MAX;
+
+use host::{Host, ThisHost};
+use password::PasswordHash;
+use policy::Policy;
 
 /// Answers logins. Shared freely between threads; holds no state but the configuration.
 #[derive(Debug, Clone)]
-pub struct Authenticator {/* … */}
+pub struct Authenticator {
+    mailboxes: Mailboxes,
+    policy: Policy,
+    host: Arc<dyn Host>,
+}
 
 /// A user's answer to Dovecot.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct User {
     /// In lower case.
     pub address: Address,
@@ -18,6 +49,17 @@ pub struct User {
     pub home: PathBuf,
     /// `{SHA512-CRYPT}$6$…`, as the file holds it.
     pub password: String,
+}
+
+impl fmt::Debug for User {
+    /// Without the hash: this ends up in logs.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = f.debug_struct("User");
+        debug
+            .field("address", &self.address)
+            .field("home", &self.home);
+        debug.finish_non_exhaustive()
+    }
 }
 
 /// What became of a login.
@@ -46,12 +88,24 @@ pub enum Refusal {
     NotCreated(NotCreated),
 }
 
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Refusal::UnknownAddress => f.write_str("unknown address"),
+            Refusal::WrongPassword => f.write_str("wrong password"),
+            Refusal::Blocked => f.write_str("blocked by the operator"),
+            Refusal::NotCreated(rule) => write!(f, "not created: {rule}"),
+        }
+    }
+}
+
 /// The rule of the sign-up policy that said no.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NotCreated {
     /// The kill switch: the file named in the configuration exists.
     SwitchedOff,
-    /// Shorter than `password_min_length` characters, or longer than `crypt` takes (511 bytes), or with a NUL.
+    /// Shorter than `password_min_length` characters, or longer than `crypt` takes
+    /// ([`PASSWORD_MAX`] bytes), or with a NUL.
     Password,
     /// Outside `username_min_length..=username_max_length`.
     LocalpartLength,
@@ -61,24 +115,150 @@ pub enum NotCreated {
     HostLimit(String),
 }
 
-/// Could not decide: a temporary failure.
+impl fmt::Display for NotCreated {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            NotCreated::SwitchedOff => "the creation of accounts is switched off",
+            NotCreated::Password => "password too short, too long, or with a NUL",
+            NotCreated::LocalpartLength => "localpart too short or too long",
+            NotCreated::LocalpartCharacters => "localpart with a character outside [a-z0-9._-]",
+            NotCreated::HostLimit(which) => which,
+        })
+    }
+}
+
+/// Could not decide: a temporary failure. `Display` names the file at fault.
 #[derive(Debug)]
-pub struct AuthError {/* io error + path; Display names the path */}
+pub struct AuthError {
+    error: io::Error,
+}
+
+impl fmt::Display for AuthError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.error.fmt(f)
+    }
+}
+
+impl std::error::Error for AuthError {}
+
+impl From<io::Error> for AuthError {
+    fn from(error: io::Error) -> AuthError {
+        AuthError { error }
+    }
+}
+
+/// What a mailbox directory says about logins.
+enum Account {
+    Usable(PasswordHash),
+    Blocked,
+    Missing,
+}
 
 impl Authenticator {
     /// For the relay of `config`.
     pub fn new(config: &Config) -> Authenticator {
-        let _ = config;
-        todo!()
+        Authenticator::on_host(config, Arc::new(ThisHost))
     }
+
+    fn on_host(config: &Config, host: Arc<dyn Host>) -> Authenticator {
+        Authenticator {
+            mailboxes: config.mailboxes(),
+            policy: Policy::new(config),
+            host,
+        }
+    }
+
     /// Verifies a login; creates the address at its first login if the policy allows it.
+    ///
+    /// An address that exists is verified before any rule of the policy: none of them, not even
+    /// the kill switch, keeps an existing user out. The last login is not touched, see
+    /// [`Mailbox::note_login`].
+    ///
+    /// # Errors
+    ///
+    /// A file is there and cannot be read or written, or the directory holds something but no
+    /// password. Nothing was created then.
     pub fn login(&self, address: &[u8], password: &[u8]) -> Result<Login, AuthError> {
-        let _ = (address, password);
-        todo!()
+        let Some(address) = Address::parse(address, self.mailboxes.domain()) else {
+            return Ok(Login::Refused(Refusal::UnknownAddress));
+        };
+        let mailbox = self.mailboxes.mailbox(&address);
+        match account(&mailbox)? {
+            Account::Usable(hash) => Ok(verify(address, &mailbox, hash, password)),
+            Account::Blocked => Ok(Login::Refused(Refusal::Blocked)),
+            Account::Missing => self.create(address, &mailbox, password),
+        }
     }
+
     /// The existing user, for the userdb and for credentials look-ups. Creates nothing.
+    ///
+    /// # Errors
+    ///
+    /// A file is there and cannot be read.
     pub fn lookup(&self, address: &[u8]) -> Result<Result<User, Refusal>, AuthError> {
-        let _ = address;
-        todo!()
+        let Some(address) = Address::parse(address, self.mailboxes.domain()) else {
+            return Ok(Err(Refusal::UnknownAddress));
+        };
+        let mailbox = self.mailboxes.mailbox(&address);
+        Ok(match account(&mailbox)? {
+            Account::Usable(hash) => Ok(user(address, &mailbox, hash)),
+            Account::Blocked => Err(Refusal::Blocked),
+            Account::Missing => Err(Refusal::UnknownAddress),
+        })
+    }
+
+    fn create(
+        &self,
+        address: Address,
+        mailbox: &Mailbox,
+        password: &[u8],
+    ) -> Result<Login, AuthError> {
+        let warnings = match self.policy.judge(&address, password, &*self.host)? {
+            Ok(warnings) => warnings,
+            Err(rule) => return Ok(Login::Refused(Refusal::NotCreated(rule))),
+        };
+        // Before the lock, which is not to be held while hashing.
+        let hash = PasswordHash::create(password)?;
+        match mailbox.create(hash.as_str(), SystemTime::now())? {
+            Creation::Created => Ok(Login::Created(user(address, mailbox, hash), warnings)),
+            // The first password won, and it was someone else's or ours from another connection.
+            Creation::Existed => match account(mailbox)? {
+                Account::Usable(hash) => Ok(verify(address, mailbox, hash, password)),
+                Account::Blocked => Ok(Login::Refused(Refusal::Blocked)),
+                Account::Missing => {
+                    Err(io::Error::other("an account vanished while it was created").into())
+                }
+            },
+        }
     }
 }
+
+fn account(mailbox: &Mailbox) -> io::Result<Account> {
+    let password = mailbox.password()?;
+    if mailbox.is_disabled()? {
+        return Ok(Account::Blocked);
+    }
+    Ok(match password {
+        None => Account::Missing,
+        Some(bytes) => PasswordHash::parse(&bytes).map_or(Account::Blocked, Account::Usable),
+    })
+}
+
+fn verify(address: Address, mailbox: &Mailbox, hash: PasswordHash, password: &[u8]) -> Login {
+    if hash.matches(password) {
+        Login::Known(user(address, mailbox, hash))
+    } else {
+        Login::Refused(Refusal::WrongPassword)
+    }
+}
+
+fn user(address: Address, mailbox: &Mailbox, hash: PasswordHash) -> User {
+    User {
+        address,
+        home: mailbox.path().to_owned(),
+        password: hash.into_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests;
