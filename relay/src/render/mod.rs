@@ -1,0 +1,220 @@
+//! `chatmail render`: the configuration of Dovecot and Postfix from `chatmail.ini` and a layout.
+//!
+//! ```
+//! use chatmail_relay::render::Layout;
+//!
+//! // An empty layout is a stock Debian host.
+//! let layout: Layout = serde_json::from_str("{}").expect("a layout");
+//! assert_eq!(layout.ports.imaps, 993);
+//! ```
+
+mod layout;
+mod output;
+mod socket;
+
+use std::path::Path;
+
+use chatmail_core::config::Config;
+use minijinja::syntax::SyntaxConfig;
+use minijinja::value::Serde;
+use minijinja::{Environment, UndefinedBehavior};
+use serde::Serialize;
+
+pub use layout::{Dovecot, Layout, Milters, Ports, Postfix};
+pub use output::{Found, Rendered};
+
+macro_rules! templates {
+    ($($name:literal = $path:literal),* $(,)?) => {
+        &[$(($name, include_str!(concat!("../../templates/", $path)))),*]
+    };
+}
+
+/// Every file that is written: its name below the output directory, and its template.
+const TEMPLATES: &[(&str, &str)] = templates![
+    "dovecot/dovecot.conf" = "dovecot-2.3/dovecot.conf",
+    "postfix/main.cf" = "postfix/main.cf",
+    "postfix/master.cf" = "postfix/master.cf",
+    "postfix/login_map" = "postfix/login_map",
+    "postfix/received_cleanup" = "postfix/received_cleanup",
+    "postfix/lmtp_header_cleanup" = "postfix/lmtp_header_cleanup",
+    "postfix/smtp_tls_policy_map" = "postfix/smtp_tls_policy_map",
+];
+
+/// What a template can name. One that names anything else fails.
+#[derive(Serialize)]
+struct Values<'a> {
+    layout: &'a Layout,
+    config_file: String,
+    /// `203.0.113.7`
+    domain: &'a str,
+    /// `[203.0.113.7]`
+    address_domain: String,
+    literal: bool,
+    hostname: &'a str,
+    tls: Tls,
+    mailboxes_dir: String,
+    max_mailbox_size: u64,
+    max_message_size: u64,
+    max_imap_connections: u32,
+    max_smtp_connections: u32,
+    /// Of one client IP, on each submission port.
+    client_connections: u32,
+    client_limit: u32,
+    disable_ipv6: bool,
+    imap_rawlog: bool,
+    imap_compress: bool,
+    lmtp_socket: String,
+    auth_socket: String,
+    milters: MilterLists,
+    /// What stands before the port in `master.cf`.
+    endpoint: String,
+    postfix_log_directory: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Tls {
+    certificate: String,
+    key: String,
+}
+
+#[derive(Serialize)]
+struct MilterLists {
+    outgoing: String,
+    incoming: String,
+}
+
+/// Renders every file. The error says what cannot be written down, and where it comes from.
+pub fn render(config: &Config, layout: &Layout) -> Result<Vec<Rendered>, String> {
+    let values = Values::new(config, layout)?;
+    refuse_special_characters(
+        "",
+        &serde_json::to_value(&values).map_err(|e| e.to_string())?,
+    )?;
+    let mut environment = Environment::new();
+    environment.set_undefined_behavior(UndefinedBehavior::Strict);
+    let syntax = SyntaxConfig::builder()
+        .trim_blocks(true)
+        .lstrip_blocks(true)
+        .keep_trailing_newline(true)
+        .build()
+        .map_err(|why| why.to_string())?;
+    environment.set_syntax(syntax);
+    TEMPLATES
+        .iter()
+        .map(|&(name, source)| {
+            let text = environment
+                .render_named_str(name, source, Serde(&values))
+                .map_err(|why| format!("template {name}: {why:#}"))?;
+            Ok(Rendered { name, text })
+        })
+        .collect()
+}
+
+impl<'a> Values<'a> {
+    fn new(config: &'a Config, layout: &'a Layout) -> Result<Values<'a>, String> {
+        let domain = &config.mail_domain;
+        let hostname = match &layout.hostname {
+            Some(name) => name,
+            None if domain.is_literal() => "localhost.localdomain",
+            None => domain.bare(),
+        };
+        let config_file = std::path::absolute(&config.path)
+            .map_err(|why| format!("{}: {why}", config.path.display()))?;
+        Ok(Values {
+            layout,
+            config_file: text(&config_file),
+            domain: domain.bare(),
+            address_domain: domain.in_address(),
+            literal: domain.is_literal(),
+            hostname,
+            tls: Tls::new(config, layout)?,
+            mailboxes_dir: text(&config.mailboxes_dir),
+            max_mailbox_size: config.max_mailbox_size,
+            max_message_size: config.max_message_size,
+            max_imap_connections: config.max_imap_connections,
+            max_smtp_connections: config.max_smtp_connections,
+            client_connections: (config.max_smtp_connections / 5).max(1),
+            // A session that moves between processes holds two slots for a moment.
+            client_limit: config.max_imap_connections.saturating_mul(2).max(1000),
+            disable_ipv6: config.disable_ipv6,
+            imap_rawlog: config.imap_rawlog,
+            imap_compress: config.imap_compress,
+            lmtp_socket: layout.postfix.socket(&layout.lmtp_socket)?,
+            auth_socket: layout.postfix.socket(&layout.auth_socket)?,
+            milters: MilterLists::new(layout)?,
+            endpoint: match layout.listen {
+                None => String::new(),
+                Some(std::net::IpAddr::V4(address)) => format!("{address}:"),
+                Some(std::net::IpAddr::V6(address)) => format!("[{address}]:"),
+            },
+            postfix_log_directory: layout
+                .postfix
+                .log
+                .as_deref()
+                .and_then(Path::parent)
+                .map(text),
+        })
+    }
+}
+
+impl Tls {
+    fn new(config: &Config, layout: &Layout) -> Result<Tls, String> {
+        match (&layout.tls_certificate, &layout.tls_key) {
+            (Some(certificate), Some(key)) => Ok(Tls {
+                certificate: text(certificate),
+                key: text(key),
+            }),
+            (None, None) => Ok(Tls {
+                certificate: text(&config.tls.certificate),
+                key: text(&config.tls.key),
+            }),
+            _ => Err("layout: tls_certificate and tls_key go together".into()),
+        }
+    }
+}
+
+impl MilterLists {
+    fn new(layout: &Layout) -> Result<MilterLists, String> {
+        let dkim = match &layout.milters.dkim {
+            Some(socket) => format!(", {}", layout.postfix.milter(socket)?),
+            None => String::new(),
+        };
+        Ok(MilterLists {
+            outgoing: layout.postfix.milter(&layout.milters.outgoing)? + &dkim,
+            incoming: layout.postfix.milter(&layout.milters.incoming)? + &dkim,
+        })
+    }
+}
+
+fn text(path: &Path) -> String {
+    path.display().to_string()
+}
+
+/// Refuses values that Dovecot or Postfix would read as more than text: quotes, `$`, `%`, `#`,
+/// control characters. Spaces and braces come from this module alone, in the lists of milters.
+fn refuse_special_characters(at: &str, value: &serde_json::Value) -> Result<(), String> {
+    use serde_json::Value;
+    match value {
+        Value::Object(fields) => fields.iter().try_for_each(|(name, value)| {
+            let at = match at {
+                "" => name.clone(),
+                _ => format!("{at}.{name}"),
+            };
+            refuse_special_characters(&at, value)
+        }),
+        Value::String(text) => {
+            let ours = at == "milters.outgoing" || at == "milters.incoming";
+            let plain = |c: char| c.is_ascii_alphanumeric() || "._-/:@[]+~".contains(c);
+            match text
+                .chars()
+                .find(|&c| !plain(c) && !(ours && " {},=".contains(c)))
+            {
+                None => Ok(()),
+                Some(odd) => Err(format!(
+                    "{at} = {text:?}: {odd:?} cannot stand in the configuration of Dovecot and Postfix"
+                )),
+            }
+        }
+        _ => Ok(()),
+    }
+}
