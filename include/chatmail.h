@@ -4,6 +4,30 @@
  * Made by cbindgen from ffi/src; do not edit.
  *
  *
+ * Example
+ * -------
+ *
+ *     chatmail_error_t *err = NULL;
+ *     chatmail_config_t *config = NULL;
+ *     chatmail_auth_t *auth = NULL;
+ *     chatmail_login_t *login = NULL;
+ *     const char *path = "/etc/chatmail.ini";
+ *
+ *     if (chatmail_config_load((const uint8_t *)path, strlen(path), &config, &err) ||
+ *         chatmail_auth_new(config, &auth, &err) ||
+ *         chatmail_auth_login(auth, address, address_len, password, password_len, &login, &err))
+ *         fprintf(stderr, "cannot tell: %s\n", chatmail_error_message(err));
+ *     else if (chatmail_login_home(login) != NULL)
+ *         printf("welcome to %s\n", chatmail_login_home(login));
+ *     else
+ *         printf("no: %s\n", chatmail_login_reason(login));
+ *
+ *     chatmail_error_free(err);
+ *     chatmail_login_free(login);
+ *     chatmail_auth_free(auth);
+ *     chatmail_config_free(config);
+ *
+ *
  * Conventions
  * -----------
  *
@@ -187,19 +211,14 @@
 #define CHATMAIL_CLASS_SECURE_JOIN_REQUEST 2
 
 /*
- A user's Autocrypt Setup Message to itself.
- */
-#define CHATMAIL_CLASS_AUTOCRYPT_SETUP_MESSAGE 3
-
-/*
  A non-delivery report of another mail server.
  */
-#define CHATMAIL_CLASS_DELIVERY_REPORT 4
+#define CHATMAIL_CLASS_DELIVERY_REPORT 3
 
 /*
  Cleartext, and every recipient allows it.
  */
-#define CHATMAIL_CLASS_CLEARTEXT 5
+#define CHATMAIL_CLASS_CLEARTEXT 4
 
 /*
  Answers logins and look-ups of users. Make one and keep it.
@@ -511,7 +530,7 @@ int32_t chatmail_push_notify(const chatmail_config_t *config,
 
 /*
  Starts a message. `direction` is CHATMAIL_OUTGOING or CHATMAIL_INCOMING, `sender` the envelope
- sender without angle brackets, empty for the null sender of bounces.
+ sender with or without angle brackets, empty for the null sender of bounces.
  */
 int32_t chatmail_message_new(const chatmail_config_t *config,
                              int32_t direction,
@@ -521,7 +540,7 @@ int32_t chatmail_message_new(const chatmail_config_t *config,
                              chatmail_error_t **err);
 
 /*
- Adds an envelope recipient, without angle brackets.
+ Adds an envelope recipient, with or without angle brackets.
  */
 int32_t chatmail_message_recipient(chatmail_message_t *message,
                                    const uint8_t *address,

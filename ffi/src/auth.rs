@@ -1,0 +1,93 @@
+//! Logins.
+
+use chatmail_core::auth::Authenticator;
+
+use crate::config::chatmail_config_t;
+use crate::error::chatmail_error_t;
+use crate::guard::status;
+use crate::login::chatmail_login_t;
+use crate::pointers::{CType, Owned};
+
+/// Answers logins and look-ups of users. Make one and keep it.
+///
+/// May be used from several threads at once. Free it with chatmail_auth_free().
+#[derive(Debug)]
+pub struct chatmail_auth_t {
+    authenticator: Authenticator,
+}
+
+impl CType for chatmail_auth_t {
+    type Held = Owned;
+}
+
+/// Makes an authenticator for the relay of `config`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn chatmail_auth_new(
+    config: *const chatmail_config_t,
+    auth: *mut *mut chatmail_auth_t,
+    err: *mut *mut chatmail_error_t,
+) -> i32 {
+    status(err, || {
+        let out = output!(auth);
+        let authenticator = Authenticator::new(&shared!(config).config);
+        out.give(chatmail_auth_t { authenticator });
+        Ok(())
+    })
+}
+
+/// Verifies a login. The first login of an unknown address creates it, if the sign-up policy of the
+/// configuration allows that.
+///
+/// Takes about 2 ms of CPU, the cost of SHA512-CRYPT. A password may hold any byte but NUL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn chatmail_auth_login(
+    auth: *const chatmail_auth_t,
+    address: *const u8,
+    address_len: usize,
+    password: *const u8,
+    password_len: usize,
+    login: *mut *mut chatmail_login_t,
+    err: *mut *mut chatmail_error_t,
+) -> i32 {
+    status(err, || {
+        let out = output!(login);
+        let auth = shared!(auth);
+        let address = bytes!(address, address_len);
+        let password = bytes!(password, password_len);
+        let login = auth
+            .authenticator
+            .login(address, password)
+            .map_err(chatmail_error_t::io)?;
+        out.give(chatmail_login_t::try_from(login)?);
+        Ok(())
+    })
+}
+
+/// Looks an existing user up and creates nothing: for userdb and credentials look-ups. The result is
+/// CHATMAIL_LOGIN_KNOWN, CHATMAIL_LOGIN_UNKNOWN_USER or CHATMAIL_LOGIN_BLOCKED.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn chatmail_auth_lookup(
+    auth: *const chatmail_auth_t,
+    address: *const u8,
+    address_len: usize,
+    login: *mut *mut chatmail_login_t,
+    err: *mut *mut chatmail_error_t,
+) -> i32 {
+    status(err, || {
+        let out = output!(login);
+        let auth = shared!(auth);
+        let address = bytes!(address, address_len);
+        let found = auth
+            .authenticator
+            .lookup(address)
+            .map_err(chatmail_error_t::io)?;
+        out.give(chatmail_login_t::try_from(found)?);
+        Ok(())
+    })
+}
+
+/// Frees an authenticator.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn chatmail_auth_free(auth: *mut chatmail_auth_t) {
+    free!(auth);
+}

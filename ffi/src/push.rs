@@ -1,0 +1,37 @@
+//! Push notifications.
+
+use std::time::SystemTime;
+
+use chatmail_core::push::notify_recipient;
+
+use crate::config::chatmail_config_t;
+use crate::error::chatmail_error_t;
+use crate::guard::status;
+
+/// Spools push notifications for a message that was stored for `recipient`: one for each of its
+/// device tokens, none if the message is from the recipient itself. The push service picks them up.
+///
+/// `from_header` is the value of the From header field as it stands in the message. `*spooled`
+/// becomes the number of notifications, often 0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn chatmail_push_notify(
+    config: *const chatmail_config_t,
+    recipient: *const u8,
+    recipient_len: usize,
+    from_header: *const u8,
+    from_header_len: usize,
+    spooled: *mut usize,
+    err: *mut *mut chatmail_error_t,
+) -> i32 {
+    status(err, || {
+        let out = output!(spooled);
+        let config = &shared!(config).config;
+        let recipient = bytes!(recipient, recipient_len);
+        let from_header = bytes!(from_header, from_header_len);
+        out.set(
+            notify_recipient(config, recipient, from_header, SystemTime::now())
+                .map_err(chatmail_error_t::io)?,
+        );
+        Ok(())
+    })
+}

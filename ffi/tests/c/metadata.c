@@ -1,0 +1,91 @@
+/* METADATA values and push notifications of alice, whom login.c has created. */
+#include <dirent.h>
+
+#include "check.h"
+
+#define ALICE "alice1234@chat.test"
+#define SERVER "shared/0123abcd/vendor/vendor.dovecot/pvt/server/vendor/deltachat/"
+#define DEVICE_TOKEN "priv/0123abcd/devicetoken"
+
+static void expect_value(const chatmail_config_t *config, const char *key, const char *expected)
+{
+    chatmail_error_t *err = NULL;
+    chatmail_bytes_t *value = NULL;
+    size_t len = 0;
+    CHECK_OK(chatmail_metadata_get(config, BYTES(ALICE), BYTES(key), &value, &err));
+    CHECK(value != NULL);
+    CHECK_TEXT((const char *)chatmail_bytes_data(value, &len), expected);
+    CHECK(len == strlen(expected));
+    chatmail_bytes_free(value);
+}
+
+static void expect_no_value(const chatmail_config_t *config, const char *key)
+{
+    chatmail_error_t *err = NULL;
+    /* "No value" is an output too: what stood there before goes. */
+    chatmail_bytes_t *value = (chatmail_bytes_t *)1;
+    CHECK_OK(chatmail_metadata_get(config, BYTES(ALICE), BYTES(key), &value, &err));
+    CHECK(value == NULL);
+}
+
+static int32_t set(const chatmail_config_t *config, const char *key, const char *value)
+{
+    chatmail_error_t *err = NULL;
+    int32_t answer = 0;
+    CHECK_OK(chatmail_metadata_set(config, BYTES(ALICE), BYTES(key), BYTES(value), &answer, &err));
+    return answer;
+}
+
+static void the_server_has_values(const chatmail_config_t *config)
+{
+    expect_value(config, SERVER "irohrelay", "https://chat.test");
+    expect_value(config, SERVER "maxsmtprecipients", "1000");
+    expect_no_value(config, SERVER "turn");
+    expect_no_value(config, SERVER "unheard-of");
+    expect_no_value(config, "");
+    CHECK(set(config, SERVER "irohrelay", "https://evil.test") == CHATMAIL_METADATA_REFUSED);
+}
+
+static void device_tokens_add_up(const chatmail_config_t *config)
+{
+    expect_no_value(config, DEVICE_TOKEN);
+    CHECK(set(config, DEVICE_TOKEN, "") == CHATMAIL_METADATA_NOTHING);
+    CHECK(set(config, DEVICE_TOKEN, "openpgp:first") == CHATMAIL_METADATA_STORED);
+    expect_value(config, DEVICE_TOKEN, "openpgp:first");
+    CHECK(set(config, DEVICE_TOKEN, "openpgp:second") == CHATMAIL_METADATA_STORED);
+    expect_value(config, DEVICE_TOKEN, "openpgp:first openpgp:second");
+}
+
+static int spool_files(void)
+{
+    struct dirent *entry;
+    int count = 0;
+    DIR *dir = opendir(in_dir("mail/pending_notifications"));
+    if (dir == NULL)
+        return 0;
+    while ((entry = readdir(dir)) != NULL)
+        count += entry->d_name[0] != '.';
+    closedir(dir);
+    return count;
+}
+
+static void new_mail_is_told_to_each_device(const chatmail_config_t *config)
+{
+    chatmail_error_t *err = NULL;
+    size_t spooled = 99;
+    CHECK(spool_files() == 0);
+    CHECK_OK(chatmail_push_notify(config, BYTES(ALICE), BYTES("Me <" ALICE ">"), &spooled, &err));
+    CHECK(spooled == 0 && spool_files() == 0);
+    CHECK_OK(chatmail_push_notify(config, BYTES("nobody123@chat.test"), BYTES("bob@chat.test"),
+                                  &spooled, &err));
+    CHECK(spooled == 0 && spool_files() == 0);
+    CHECK_OK(chatmail_push_notify(config, BYTES(ALICE), BYTES("bob@chat.test"), &spooled, &err));
+    CHECK(spooled == 2 && spool_files() == 2);
+}
+
+void metadata_and_push(const chatmail_config_t *config)
+{
+    the_server_has_values(config);
+    device_tokens_add_up(config);
+    new_mail_is_told_to_each_device(config);
+}
