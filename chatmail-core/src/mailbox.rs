@@ -34,7 +34,11 @@ mod lock;
 pub use create::Creation;
 pub use lock::MailboxLock;
 
-pub(crate) use files::{named, read_at_most, replace};
+#[cfg(feature = "push")]
+pub(crate) use create::make_dir;
+#[cfg(feature = "metadata")]
+pub(crate) use files::{Durability, replace};
+pub(crate) use files::{named, read_at_most};
 
 const PASSWORD: &str = "password";
 const ENFORCE: &str = "enforceE2EEincoming";

@@ -5,42 +5,49 @@ use super::is_atext;
 /// The address in the value of a From header field, exactly as it stands there. `None` unless the
 /// field holds exactly one.
 ///
-/// The value may be folded. Read are `a@b`, `<a@b>` and `Name <a@b>`, with comments and quoted
-/// strings wherever RFC 5322 has them around the address, and dots and 8-bit characters in the
-/// name. Deliberately not read: lists, groups, source routes, an `@` in an unquoted name, quoted
+/// The value may be folded. Read are `a@b`, `<a@b>`, `Name <a@b>`, `"Name" <a@b>`, each with a
+/// comment behind it; a name may hold dots and 8-bit characters. Deliberately not read: lists,
+/// groups, source routes, an `@` in an unquoted name, comments elsewhere or nested, quoted
 /// localparts, white space inside the address, and anything but ASCII in the address. Readers of
 /// mail disagree about those, and a filter must not see another sender than the recipient's client.
 pub fn header_address(value: &[u8]) -> Option<&str> {
-    let mut rest = value;
-    let mut phrase = false;
-    loop {
-        rest = skip_cfws(rest)?;
-        match *rest.first()? {
-            b'<' => {
-                let (address, after) = addr_spec(skip_cfws(&rest[1..])?)?;
-                let after = skip_cfws(after)?.strip_prefix(b">")?;
-                return skip_cfws(after)?.is_empty().then_some(address);
-            }
-            b'"' => {
-                rest = skip_quoted_string(&rest[1..])?;
-                phrase = true;
-            }
-            _ => {
-                let word = rest.iter().take_while(|&&b| is_phrase_byte(b)).count();
-                match rest.get(word) {
-                    Some(b'@') if !phrase => {
-                        let (address, after) = addr_spec(rest)?;
-                        return skip_cfws(after)?.is_empty().then_some(address);
-                    }
-                    _ if word == 0 => return None,
-                    _ => {
-                        rest = &rest[word..];
-                        phrase = true;
-                    }
-                }
-            }
-        }
-    }
+    let value = skip_white_space(value);
+    let (address, rest) = match value.first()? {
+        b'<' => angle_address(value)?,
+        b'"' => angle_address(skip_white_space(skip_quoted_string(&value[1..])?))?,
+        _ => match addr_spec(value) {
+            Some(found) => found,
+            None => angle_address(skip_words(value))?,
+        },
+    };
+    ends_here(rest).then_some(address)
+}
+
+/// `<a@b>` at the start of `text`, and what follows it.
+fn angle_address(text: &[u8]) -> Option<(&str, &[u8])> {
+    let inner = skip_white_space(text.strip_prefix(b"<")?);
+    let (address, rest) = addr_spec(inner)?;
+    Some((address, skip_white_space(rest).strip_prefix(b">")?))
+}
+
+/// Whether nothing follows, or one plain comment.
+fn ends_here(rest: &[u8]) -> bool {
+    let rest = rest.trim_ascii();
+    let comment = rest
+        .strip_prefix(b"(")
+        .and_then(|rest| rest.strip_suffix(b")"));
+    rest.is_empty() || comment.is_some_and(|inner| !inner.iter().any(|b| b"()\\\0".contains(b)))
+}
+
+/// What follows an unquoted name.
+fn skip_words(text: &[u8]) -> &[u8] {
+    let is_name = |b: &u8| is_phrase_byte(*b) || b" \t\r\n".contains(b);
+    let length = text.iter().take_while(|b| is_name(b)).count();
+    &text[length..]
+}
+
+fn skip_white_space(text: &[u8]) -> &[u8] {
+    text.trim_ascii_start()
 }
 
 /// A byte of an unquoted word of a name; dots are `obs-phrase` (RFC 5322 section 4.1) and common.
@@ -60,41 +67,32 @@ fn addr_spec(text: &[u8]) -> Option<(&str, &[u8])> {
                 .count();
             (domain_text.get(1 + inner) == Some(&b']') && inner > 0).then_some(inner + 2)?
         }
-        _ => dot_atom(domain_text)?,
+        _ => dns_name(domain_text)?,
     };
     let (address, after) = text.split_at(localpart + 1 + domain);
     Some((std::str::from_utf8(address).ok()?, after))
 }
 
+/// Length of the domain name at the start of `text`.
+fn dns_name(text: &[u8]) -> Option<usize> {
+    let is_part = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
+    let length = text.iter().take_while(|&&b| is_part(b)).count();
+    let labels_are_sound = text[..length]
+        .split(|&b| b == b'.')
+        .all(|label| !label.is_empty());
+    labels_are_sound.then_some(length)
+}
+
 /// Length of the `dot-atom-text` at the start of `text`.
 ///
-/// Dots may stand at the ends and next to each other: addresses like that exist, and the caller
-/// compares the whole of it.
+/// Dots may stand at the ends and next to each other: relays have let people choose addresses like
+/// that, and the caller compares the whole of it.
 fn dot_atom(text: &[u8]) -> Option<usize> {
     let length = text
         .iter()
         .take_while(|&&b| is_atext(b) || b == b'.')
         .count();
     (length > 0).then_some(length)
-}
-
-/// Skips white space, folds and comments, which nest. `None` if a comment does not end.
-fn skip_cfws(text: &[u8]) -> Option<&[u8]> {
-    let mut depth = 0usize;
-    let mut i = 0;
-    while let Some(&byte) = text.get(i) {
-        match byte {
-            b'(' => depth += 1,
-            b')' if depth > 0 => depth -= 1,
-            b'\\' if depth > 0 => i += 1,
-            b' ' | b'\t' | b'\r' | b'\n' => {}
-            0 => return None,
-            _ if depth > 0 => {}
-            _ => break,
-        }
-        i += 1;
-    }
-    (depth == 0).then(|| text.get(i..).unwrap_or_default())
 }
 
 /// What follows the quoted string whose opening quote stands before `text`.
@@ -125,9 +123,10 @@ mod tests {
             "Alice<alice@chat.example>",
             "\"Alice, \\\"A.\\\" <bob@evil.example>\" <alice@chat.example>",
             "=?utf-8?q?Al=C3=ACce?= <alice@chat.example>",
+            "=?utf-8?B?QQ==?=\r\n\t<alice@chat.example>",
             "Alìce B. Carrol <alice@chat.example>",
-            "(bob@evil.example) alice@chat.example (Alice (or (bob)\\)))",
-            "Alice\r\n\t<alice@chat.example>",
+            "alice@chat.example (Alice)",
+            "Alice <alice@chat.example> (at home)",
             "Alice\n <alice@chat.example>",
             "Alice < alice@chat.example >",
             "\"\" <alice@chat.example>",
@@ -138,6 +137,10 @@ mod tests {
                 "{value:?}"
             );
         }
+        assert_eq!(
+            header_address(b"Al\xefce <alice@chat.example>"),
+            Some("alice@chat.example")
+        );
         assert_eq!(
             header_address(b"<Alice@[203.0.113.7]>"),
             Some("Alice@[203.0.113.7]")
@@ -166,9 +169,16 @@ mod tests {
             "Friends: alice@chat.example;",
             "<@relay.example:alice@chat.example>",
             "\"alice\"@chat.example",
+            "\"two\" \"strings\" <alice@chat.example>",
+            "\"Alice\" bob@evil.example <alice@chat.example>",
+            "\"a\\\" <alice@chat.example>",
             "alice @chat.example",
             "alice@ chat.example",
             "al(ice)@chat.example",
+            "(bob@evil.example) alice@chat.example",
+            "Alice (bob) <alice@chat.example>",
+            "alice@chat.example (Alice (or Bob))",
+            "alice@chat.example (Alice) (Bob)",
             "<alice@chat.example",
             "alice@chat.example>",
             "\"Alice <alice@chat.example>",
@@ -177,6 +187,10 @@ mod tests {
             "alicé@chat.example",
             "alice@chat.example@evil.example",
             "alice@[]",
+            "alice@.chat.example",
+            "alice@chat..example",
+            "alice@chat.example.",
+            "alice@chat!example",
             "alice@[203.0.113.7",
             "alice@chat.example;",
         ] {

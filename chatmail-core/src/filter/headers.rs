@@ -3,11 +3,11 @@
 //! The relay cannot encrypt a header, but it keeps it from becoming a channel. [`RULES`] is the
 //! whole policy: one row per field, direction and reason.
 
-use super::from;
 use super::limits;
 use super::mime::{self, MediaType};
 use super::multipart::Content;
 use super::verdict::{Direction, HeaderEdit, Part, Reason, Refusal};
+use crate::address::header_address;
 
 /// What happens to a field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -300,7 +300,7 @@ impl Header {
         match name {
             b"from" => {
                 let second = self.from != From::Missing;
-                self.from = match from::address(value) {
+                self.from = match header_address(value) {
                     Some(address) if !second => From::One(address.to_owned()),
                     _ => From::Invalid(super::reply::printable(value.trim_ascii())),
                 };

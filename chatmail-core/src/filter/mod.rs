@@ -31,7 +31,6 @@
 
 mod armor;
 mod body;
-mod from;
 mod headers;
 pub mod limits;
 mod mime;

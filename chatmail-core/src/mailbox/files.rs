@@ -47,15 +47,15 @@ fn open_quietly(path: &Path) -> io::Result<File> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Durability {
     /// `fsync` before the file gets its name.
-    #[cfg_attr(not(feature = "auth"), allow(dead_code))]
     Disk,
     /// Whole for every reader, and kept by the kernel if the process is killed.
-    #[cfg_attr(not(feature = "metadata"), allow(dead_code))]
+    #[cfg(feature = "metadata")]
     Kernel,
 }
 
 /// Replaces `path` by `content` at once: readers find the old file or the new one, never half of
 /// one. `tmp` is the name to write under first; the caller sees to it that nobody else uses it.
+#[cfg(feature = "metadata")]
 pub(crate) fn replace(
     path: &Path,
     tmp: &Path,

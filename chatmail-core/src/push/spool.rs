@@ -1,0 +1,252 @@
+//! Pending notifications: a directory of files `ADDRESS\nUNIX_TIME\nTOKEN`.
+
+use std::ffi::OsStr;
+use std::fmt;
+use std::fs::{self, ReadDir};
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use crate::mailbox::{Durability, make_dir, named, read_at_most, replace};
+
+/// Longest file that is read, in bytes: an address, a number and a token of 4096 characters.
+const FILE_MAX: u64 = 32 * 1024;
+
+/// What is being written ends in this.
+const TMP: &str = "tmp";
+
+/// A `*.tmp` younger than this may belong to a process that is about to rename it.
+const TMP_AGE: Duration = Duration::from_secs(60);
+
+/// The directory of pending notifications.
+#[derive(Debug, Clone)]
+pub struct Spool {
+    dir: PathBuf,
+}
+
+/// A notification that waits to be sent.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Pending {
+    /// The file.
+    pub path: PathBuf,
+    /// Whose device it is. As it stands in the file: it may be no address of this relay.
+    pub address: String,
+    /// When the message was stored, to the second.
+    pub since: SystemTime,
+    /// What the push service wants to have; opaque.
+    pub token: String,
+}
+
+impl fmt::Debug for Pending {
+    /// Without the token: this ends up in logs.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = f.debug_struct("Pending");
+        debug.field("path", &self.path).field("since", &self.since);
+        debug.finish_non_exhaustive()
+    }
+}
+
+/// A file in the spool that is no notification. `Display` names it, without its content.
+#[derive(Debug)]
+pub struct Unreadable {
+    /// The file; the directory itself if that is what cannot be read.
+    pub path: PathBuf,
+    /// Why.
+    pub why: String,
+}
+
+impl fmt::Display for Unreadable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.path.display(), self.why)
+    }
+}
+
+impl std::error::Error for Unreadable {}
+
+impl Spool {
+    /// The spool at `dir`, which is made if it is missing (mode 0700), as is the directory above
+    /// it, but nothing further up.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be made.
+    pub fn open(dir: &Path) -> io::Result<Spool> {
+        make_dir(dir)?;
+        Ok(Spool {
+            dir: dir.to_owned(),
+        })
+    }
+
+    /// Where it is.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Adds a notification and answers its file. Once it is there, it survives the end of this
+    /// process; that it survives a power failure would cost the delivery a write to the disk, for
+    /// a hint that is worth nothing hours later.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be written, or the system has no randomness.
+    pub fn add(&self, address: &str, token: &str, now: SystemTime) -> io::Result<PathBuf> {
+        let mut random = [0; 16];
+        getrandom::fill(&mut random)
+            .map_err(|error| io::Error::other(format!("no randomness: {error}")))?;
+        let path = self
+            .dir
+            .join(format!("{:032x}", u128::from_ne_bytes(random)));
+        let seconds = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let content = format!("{address}\n{seconds}\n{token}");
+        replace(
+            &path,
+            &path.with_extension(TMP),
+            content.as_bytes(),
+            Durability::Kernel,
+        )?;
+        Ok(path)
+    }
+
+    /// What waits now, in no order. Files that go away while this runs are left out.
+    ///
+    /// # Errors
+    ///
+    /// The directory cannot be opened.
+    pub fn pending(&self) -> io::Result<impl Iterator<Item = Result<Pending, Unreadable>> + use<>> {
+        let files = self.files()?;
+        Ok(files.filter_map(|path| match path {
+            Ok(path) if is_tmp(&path) => None,
+            Ok(path) => Pending::read(path).transpose(),
+            Err(unreadable) => Some(Err(unreadable)),
+        }))
+    }
+
+    /// Removes what a process that was killed has left half-written, and answers what it was. A
+    /// file younger than a minute is left alone: somebody may be writing it.
+    ///
+    /// # Errors
+    ///
+    /// The directory cannot be read, or a file cannot be removed.
+    pub fn remove_leftover_tmp(&self, now: SystemTime) -> io::Result<Vec<PathBuf>> {
+        let mut removed = Vec::new();
+        for path in self.files()? {
+            let path = path.map_err(io::Error::other)?;
+            if !is_tmp(&path) {
+                continue;
+            }
+            match fs::metadata(&path).and_then(|metadata| metadata.modified()) {
+                Ok(modified) if now.duration_since(modified).is_ok_and(|age| age >= TMP_AGE) => {
+                    remove(&path)?;
+                    removed.push(path);
+                }
+                Ok(_) => {}
+                // Renamed since.
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                Err(error) => return Err(named(&path, error)),
+            }
+        }
+        Ok(removed)
+    }
+
+    fn files(&self) -> io::Result<Files> {
+        let entries = fs::read_dir(&self.dir).map_err(|error| named(&self.dir, error))?;
+        Ok(Files {
+            dir: self.dir.clone(),
+            entries,
+        })
+    }
+}
+
+/// The paths in the spool.
+struct Files {
+    dir: PathBuf,
+    entries: ReadDir,
+}
+
+impl Iterator for Files {
+    type Item = Result<PathBuf, Unreadable>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let entry = self.entries.next()?;
+        Some(entry.map(|entry| entry.path()).map_err(|error| Unreadable {
+            path: self.dir.clone(),
+            why: error.to_string(),
+        }))
+    }
+}
+
+impl Pending {
+    /// Reads one file of a spool; `None` if it has gone away. For those who are told of new files
+    /// one by one.
+    ///
+    /// # Errors
+    ///
+    /// It is no notification.
+    pub fn read(path: PathBuf) -> Result<Option<Pending>, Unreadable> {
+        let bytes = match read_at_most(&path, FILE_MAX) {
+            Ok(Some(bytes)) => bytes,
+            Ok(None) => return Ok(None),
+            Err(error) => {
+                return Err(Unreadable {
+                    path,
+                    why: error.kind().to_string(),
+                });
+            }
+        };
+        match parse(&bytes) {
+            Ok((address, since, token)) => Ok(Some(Pending {
+                address: address.to_owned(),
+                since,
+                token: token.to_owned(),
+                path: path.clone(),
+            })),
+            Err(why) => Err(Unreadable {
+                path,
+                why: why.to_owned(),
+            }),
+        }
+    }
+
+    /// Removes the file: sent, given up, or its token is void. Fine if it is gone already.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be removed, and so will be sent again.
+    pub fn done(self) -> io::Result<()> {
+        remove(&self.path)
+    }
+}
+
+fn parse(bytes: &[u8]) -> Result<(&str, SystemTime, &str), &'static str> {
+    if bytes.len() as u64 > FILE_MAX {
+        return Err("too long");
+    }
+    let text = std::str::from_utf8(bytes).map_err(|_| "not UTF-8")?;
+    let mut lines = text.splitn(3, '\n');
+    let (Some(address), Some(time), Some(token)) = (lines.next(), lines.next(), lines.next())
+    else {
+        return Err("not three lines");
+    };
+    let seconds: u64 = time
+        .trim()
+        .parse()
+        .map_err(|_| "the second line is not a time")?;
+    let since = UNIX_EPOCH
+        .checked_add(Duration::from_secs(seconds))
+        .ok_or("the second line is not a time")?;
+    if address.is_empty() || token.is_empty() {
+        return Err("an empty address or token");
+    }
+    Ok((address, since, token))
+}
+
+fn is_tmp(path: &Path) -> bool {
+    path.extension() == Some(OsStr::new(TMP))
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(named(path, error)),
+        _ => Ok(()),
+    }
+}
