@@ -5,17 +5,17 @@
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
+use crate::command::{cargo, run, workspace};
 use crate::privilege::{as_caller, give_to_caller};
 use crate::terminal::stage;
 
 /// What the auth module needs of the library.
 const AUTH_FEATURES: &str = "auth";
 /// What the mail module needs of the library.
-const MAIL_FEATURES: &str = "auth,metadata,push";
+const MAIL_FEATURES: &str = "metadata,push";
 
 /// What a relay is made of.
 pub(crate) struct Artifacts {
@@ -29,43 +29,6 @@ pub(crate) struct Artifacts {
     pub(crate) mail_plugin: PathBuf,
 }
 
-/// The root of the repository.
-pub(crate) fn workspace() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .unwrap_or(Path::new("."))
-}
-
-/// A cargo command in the root of the repository, run by the calling user.
-pub(crate) fn cargo(arguments: &[&str]) -> Command {
-    let mut command = as_caller(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command
-        .current_dir(workspace())
-        .args(arguments)
-        .stdin(Stdio::null());
-    command
-}
-
-/// Runs a command to its end and fails if it does.
-pub(crate) fn run(command: &mut Command) -> Result<()> {
-    let shown = shown(command);
-    let status = command
-        .status()
-        .with_context(|| format!("cannot run `{shown}`"))?;
-    if !status.success() {
-        bail!("`{shown}` failed: {status}");
-    }
-    Ok(())
-}
-
-fn shown(command: &Command) -> String {
-    let words = std::iter::once(command.get_program()).chain(command.get_args());
-    words
-        .map(|word| word.to_string_lossy())
-        .collect::<Vec<_>>()
-        .join(" ")
-}
-
 /// Builds everything a relay runs; does next to nothing if it is built already.
 pub(crate) fn relay() -> Result<Artifacts> {
     let profile = profile_directory()?;
@@ -74,16 +37,9 @@ pub(crate) fn relay() -> Result<Artifacts> {
     stage(
         "building chatmail and chatmail-milter (the first time takes a few minutes)",
         || {
-            run(&mut cargo(&[
-                "build",
-                "--release",
-                "--quiet",
-                "--package",
-                "chatmail-relay",
-                "--package",
-                "chatmail-milter",
-                "--bins",
-            ]))
+            run(&mut cargo(
+                "build --release --package chatmail-relay --package chatmail-milter --bins",
+            ))
         },
     )?;
     let auth = stage("building the library for Dovecot's auth module", || {
@@ -133,17 +89,9 @@ fn exclusive(directory: &Path) -> Result<File> {
 
 /// The static library with some features, in a place of its own.
 fn library(profile: &Path, ours: &Path, name: &str, features: &str) -> Result<PathBuf> {
-    run(&mut cargo(&[
-        "build",
-        "--release",
-        "--quiet",
-        "--package",
-        "chatmail-ffi",
-        "--lib",
-        "--no-default-features",
-        "--features",
-        features,
-    ]))?;
+    run(&mut cargo(&format!(
+        "build --release --package chatmail-ffi --lib --no-default-features --features {features}"
+    )))?;
     let directory = ours.join(name);
     create_directory(&directory)?;
     let (from, to) = (
@@ -178,8 +126,7 @@ fn dovecot_modules(build: &Path, auth: &Path, mail: &Path) -> Result<()> {
     // Variables of an outer make, or of a person's habit, must not decide what is built.
     make.env_remove("MAKEFLAGS")
         .env_remove("CFLAGS")
-        .env_remove("LDFLAGS")
-        .stdin(Stdio::null());
+        .env_remove("LDFLAGS");
     run(&mut make)
 }
 

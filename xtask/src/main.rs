@@ -3,6 +3,8 @@
 #![forbid(unsafe_code)]
 
 mod build;
+mod command;
+mod interrupt;
 mod packages;
 mod privilege;
 mod relay;
@@ -44,7 +46,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let outcome = match arguments.command {
         Chore::Relay(options) => relay::run(options),
-        Chore::Test(options) => test::run_all(&options),
+        Chore::Test(options) => test::everything(&options),
     };
     match outcome {
         Ok(code) => code,

@@ -2,12 +2,9 @@
 
 use std::fmt::Arguments;
 use std::io::{self, IsTerminal, Write};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use anyhow::{Context, Result};
 
 /// Prints one line. A closed terminal must not stop the clean-up, so failures to write are ignored.
 pub(crate) fn say(line: Arguments<'_>) {
@@ -69,34 +66,5 @@ impl std::fmt::Display for Seconds {
                 seconds % 60.0
             )
         }
-    }
-}
-
-/// Ctrl-C, SIGTERM or SIGHUP: a request to stop, noticed between two steps, so that nothing is left behind.
-#[derive(Clone)]
-pub(crate) struct Interrupt(Arc<AtomicBool>);
-
-impl Interrupt {
-    /// From here on the signals no longer end the process by themselves.
-    pub(crate) fn listen() -> Result<Interrupt> {
-        let flag = Arc::new(AtomicBool::new(false));
-        for signal in [SIGINT, SIGTERM, SIGHUP] {
-            signal_hook::flag::register(signal, Arc::clone(&flag))
-                .context("cannot install a signal handler")?;
-        }
-        Ok(Interrupt(flag))
-    }
-
-    /// Whether somebody asked to stop.
-    pub(crate) fn requested(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
-    }
-
-    /// Fails if somebody asked to stop.
-    pub(crate) fn check(&self) -> Result<()> {
-        if self.requested() {
-            bail!("interrupted");
-        }
-        Ok(())
     }
 }

@@ -6,9 +6,9 @@ use std::time::Instant;
 use anyhow::{Result, bail};
 use clap::Args;
 
-use crate::build::{cargo, run};
-use crate::terminal::{Interrupt, Seconds, say, stage};
-use crate::{build, packages, privilege};
+use crate::command::{cargo, cargo_as_root, run};
+use crate::terminal::{Seconds, say, stage};
+use crate::{build, interrupt, packages, privilege};
 
 /// Run everything CI runs.
 ///
@@ -34,51 +34,38 @@ pub(crate) struct Options {
 type Stage = (&'static str, fn() -> Result<()>);
 
 const STAGES: &[Stage] = &[
-    ("formatting", || {
-        run(&mut cargo(&["fmt", "--all", "--check"]))
-    }),
+    ("formatting", || run(&mut cargo("fmt --all --check"))),
     ("clippy", || {
-        run(&mut cargo(&[
-            "clippy",
-            "--quiet",
-            "--workspace",
-            "--all-targets",
-            "--",
-            "--deny",
-            "warnings",
-        ]))
+        run(&mut cargo(
+            "clippy --workspace --all-targets -- --deny warnings",
+        ))
     }),
     ("release build and the C code", || build::relay().map(drop)),
     ("tests of all crates", || {
-        run(&mut cargo(&[
-            "test",
-            "--workspace",
-            "--exclude",
-            "chatmail-tests",
-            "--no-fail-fast",
-        ]))
+        run(&mut cargo(
+            "test --workspace --exclude chatmail-tests --no-fail-fast",
+        ))
     }),
-    // Each starts relays of its own: as many at a time as there are cores is what the machine can bear.
     ("end-to-end tests", || {
-        run(&mut cargo(&[
-            "test",
-            "--package",
-            "chatmail-tests",
-            "--no-fail-fast",
-        ]))
+        // Built by the caller, so that nothing under target/ is root's; run by root, who may start mail servers.
+        run(&mut cargo("build --package xtask"))?;
+        run(&mut cargo("test --package chatmail-tests --no-run"))?;
+        run(&mut cargo_as_root(
+            "test --package chatmail-tests --no-fail-fast",
+        ))
     }),
 ];
 
-pub(crate) fn run_all(options: &Options) -> Result<ExitCode> {
+pub(crate) fn everything(options: &Options) -> Result<ExitCode> {
     privilege::become_root("Installing packages and running mail servers")?;
     privilege::prepare_process();
-    let interrupt = Interrupt::listen()?;
+    interrupt::listen()?;
     packages::ensure(&[packages::RELAY, packages::TESTS])?;
     let mut failed = Vec::new();
     let mut table = String::new();
     let begin = Instant::now();
     for (name, work) in STAGES {
-        interrupt.check()?;
+        interrupt::check()?;
         let begin = Instant::now();
         let outcome = stage(name, work);
         let result = if outcome.is_ok() { "ok" } else { "FAILED" };

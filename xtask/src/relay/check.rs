@@ -17,7 +17,8 @@ use super::instance::Instance;
 use super::processes::poll;
 use super::sink::Sink;
 use super::supervise::Supervisor;
-use crate::terminal::{Interrupt, Seconds, say};
+use crate::interrupt;
+use crate::terminal::{Seconds, say};
 
 /// How long mail and notifications may take; they need well below a second on an idle machine.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -27,16 +28,15 @@ const OUTSIDER: &str = "alice@outside.test";
 const SPOOL: &str = "pending_notifications";
 
 /// The steps so far.
-struct Steps<'a> {
-    interrupt: &'a Interrupt,
+struct Steps {
     passed: u32,
     failed: u32,
 }
 
-impl Steps<'_> {
+impl Steps {
     /// Prints the step and how it went. A step that fails does not keep the next ones from being tried.
     fn step(&mut self, what: &str, check: impl FnOnce() -> Result<()>) -> Result<()> {
-        self.interrupt.check()?;
+        interrupt::check()?;
         let begin = Instant::now();
         match check() {
             Ok(()) => {
@@ -61,11 +61,9 @@ pub(crate) fn run(
     endpoints: &Endpoints,
     supervisor: &mut Supervisor,
     sink: Option<&Sink>,
-    interrupt: &Interrupt,
 ) -> Result<ExitCode> {
     say(format_args!("==> checking"));
     let mut steps = Steps {
-        interrupt,
         passed: 0,
         failed: 0,
     };

@@ -19,7 +19,8 @@ use super::supervise::{Part, Ready};
 use super::tls::{self, Certificates};
 use super::users;
 use super::{Options, processes};
-use crate::build::{Artifacts, run};
+use crate::build::Artifacts;
+use crate::command::run;
 
 /// No DNS server knows a name below `.test` (RFC 6761 section 6.2).
 const DOMAIN: &str = "chat.test";

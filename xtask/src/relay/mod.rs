@@ -23,8 +23,8 @@ use anyhow::{Context, Result};
 use chatmail_tests::Endpoints;
 use clap::Args;
 
-use crate::terminal::{Interrupt, say, stage};
-use crate::{build, packages, privilege};
+use crate::terminal::{say, stage};
+use crate::{build, command, interrupt, packages, privilege};
 use account::Account;
 use directory::Directory;
 use instance::{Instance, MILTER, SERVE};
@@ -94,21 +94,23 @@ fn base_port(text: &str) -> Result<BasePort, String> {
 pub(crate) fn run(options: Options) -> Result<ExitCode> {
     privilege::become_root("Running mail servers")?;
     privilege::prepare_process();
-    let interrupt = Interrupt::listen()?;
+    interrupt::listen()?;
     if let Some(directory) = &options.stop {
         return stop(directory);
     }
     let requested = options
         .dir
         .clone()
-        .unwrap_or_else(|| build::workspace().join("target/relay"));
+        .unwrap_or_else(|| command::workspace().join("target/relay"));
     packages::ensure(&[packages::RELAY])?;
-    interrupt.check()?;
+    interrupt::check()?;
     let directory = Directory::take(&requested)?;
     stop_leftovers(directory.path())?;
+    // From here on `--stop` finds us, even while we build.
+    Record::new(Vec::new())?.write(directory.path())?;
     let ports = Ports::claim(options.base_port.0)?;
     let artifacts = build::relay()?;
-    interrupt.check()?;
+    interrupt::check()?;
     let instance = stage("writing the configuration", || {
         Instance::prepare(directory, ports, &options, &artifacts)
     })?;
@@ -123,21 +125,15 @@ pub(crate) fn run(options: Options) -> Result<ExitCode> {
             instance
                 .parts(&artifacts)?
                 .into_iter()
-                .try_for_each(|part| supervisor.start(part, &interrupt))
+                .try_for_each(|part| supervisor.start(part))
         },
     )?;
     let endpoints = publish(&instance, &supervisor)?;
     let code = if options.check {
-        check::run(
-            &instance,
-            &endpoints,
-            &mut supervisor,
-            sink.as_ref(),
-            &interrupt,
-        )?
+        check::run(&instance, &endpoints, &mut supervisor, sink.as_ref())?
     } else {
         introduce(&instance, &endpoints, &requested)?;
-        watch(&instance, &mut supervisor, &interrupt)?;
+        watch(&instance, &mut supervisor)?;
         ExitCode::SUCCESS
     };
     stage("stopping", || supervisor.stop())?;
@@ -157,8 +153,8 @@ fn publish(instance: &Instance, supervisor: &Supervisor) -> Result<Endpoints> {
 }
 
 /// Until somebody asks to stop, or a server is gone for good.
-fn watch(instance: &Instance, supervisor: &mut Supervisor, interrupt: &Interrupt) -> Result<()> {
-    while !interrupt.requested() {
+fn watch(instance: &Instance, supervisor: &mut Supervisor) -> Result<()> {
+    while !interrupt::requested() {
         if supervisor.look_after()? {
             publish(instance, supervisor)?;
         }
@@ -194,8 +190,8 @@ fn introduce(instance: &Instance, endpoints: &Endpoints, requested: &Path) -> Re
 
 /// `--stop`: through its supervisor if that lives, else without it.
 fn stop(requested: &Path) -> Result<ExitCode> {
-    let directory = directory::existing(requested)?;
-    let Some(record) = Record::read(&directory)? else {
+    let path = directory::existing(requested)?;
+    let Some(record) = Record::read(&path)? else {
         say(format_args!("No relay runs in {}.", requested.display()));
         return Ok(ExitCode::SUCCESS);
     };
@@ -205,7 +201,10 @@ fn stop(requested: &Path) -> Result<ExitCode> {
         ));
     }
     record.stop_parts()?;
-    supervise::clean_up(&directory);
+    // Another relay may have been started in this directory by now; its files are its own.
+    if let Ok(directory) = Directory::take(&path) {
+        supervise::clean_up(directory.path());
+    }
     say(format_args!(
         "Stopped the relay in {}.",
         requested.display()

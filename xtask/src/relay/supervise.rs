@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 
 use super::processes::{Process, Record, poll};
-use crate::terminal::{Interrupt, say};
+use crate::interrupt;
+use crate::terminal::say;
 
 /// How long a part may take to answer.
 const READY: Duration = Duration::from_secs(30);
@@ -89,7 +90,7 @@ impl Supervisor {
     }
 
     /// Starts a part and waits until it is ready.
-    pub(crate) fn start(&mut self, part: Part, interrupt: &Interrupt) -> Result<()> {
+    pub(crate) fn start(&mut self, part: Part) -> Result<()> {
         let name = part.name;
         let (child, process) = spawn(&self.directory, &part)?;
         self.running.push(Running {
@@ -108,9 +109,9 @@ impl Supervisor {
         let ready = poll(READY, || {
             ended = running.child.try_wait().ok().flatten();
             left = running.part.ready.iter().position(|ready| !ready.is_met());
-            interrupt.requested() || ended.is_some() || left.is_none()
+            interrupt::requested() || ended.is_some() || left.is_none()
         });
-        interrupt.check()?;
+        interrupt::check()?;
         if let Some(status) = ended {
             bail!(
                 "{name} ended at its start: {}\n{}",

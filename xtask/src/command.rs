@@ -1,0 +1,77 @@
+//! Commands that are run for their effect: cargo and make.
+
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use rustix::process::{Pid, Signal, kill_process_group};
+
+use crate::interrupt;
+use crate::privilege::as_caller;
+
+/// The root of the repository.
+pub(crate) fn workspace() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .unwrap_or(Path::new("."))
+}
+
+/// `cargo WORDS` in the root of the repository, by the calling user.
+pub(crate) fn cargo(words: &str) -> Command {
+    with_words(as_caller(cargo_program()), words)
+}
+
+/// `cargo WORDS` by root, for tests that start servers. What it runs should be built already.
+pub(crate) fn cargo_as_root(words: &str) -> Command {
+    with_words(Command::new(cargo_program()), words)
+}
+
+fn cargo_program() -> std::ffi::OsString {
+    std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
+}
+
+fn with_words(mut command: Command, words: &str) -> Command {
+    command.current_dir(workspace()).args(words.split(' '));
+    command
+}
+
+/// Runs a command to its end and fails if it does. A request to stop ends it, with all it started.
+pub(crate) fn run(command: &mut Command) -> Result<()> {
+    let shown = shown(command);
+    let mut child = command
+        .stdin(Stdio::null())
+        .process_group(0)
+        .spawn()
+        .with_context(|| format!("cannot run `{shown}`"))?;
+    let mut told = false;
+    let status = loop {
+        if let Some(status) = child.try_wait().with_context(|| format!("`{shown}`"))? {
+            break status;
+        }
+        if interrupt::requested() && !told {
+            told = true;
+            let group = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+            // It may have ended in this moment.
+            let _ = group.map(|group| kill_process_group(group, Signal::TERM));
+        }
+        thread::sleep(Duration::from_millis(20));
+    };
+    interrupt::check()?;
+    if !status.success() {
+        bail!("`{shown}` failed: {status}");
+    }
+    Ok(())
+}
+
+fn shown(command: &Command) -> String {
+    let program = Path::new(command.get_program());
+    let name = program.file_name().unwrap_or(program.as_os_str());
+    std::iter::once(name)
+        .chain(command.get_args())
+        .map(|word| word.to_string_lossy())
+        .collect::<Vec<_>>()
+        .join(" ")
+}
