@@ -207,7 +207,7 @@ impl Instance {
             .context("the configuration cannot be written")
     }
 
-    /// Dovecot and Postfix take connections only when what they need is there; the order is that of their use.
+    /// In the order of their start: each after those that it needs.
     pub(crate) fn parts(&self, artifacts: &Artifacts) -> Result<Vec<Part>> {
         let config = self.shown("chatmail.ini");
         let sockets = ["outgoing", "incoming"].map(|direction| self.milter_socket(direction));
@@ -227,18 +227,6 @@ impl Instance {
                     Ready::Socket(self.lmtp_socket()),
                 ],
             },
-            Part {
-                name: "Postfix",
-                program: self.postfix_master()?,
-                arguments: words(["-s", "-c", &self.postfix_config().display().to_string()]),
-                groups_itself: true,
-                restarts: false,
-                ready: vec![
-                    Ready::Greeting(self.ports.smtp(), "220"),
-                    Ready::Greeting(self.ports.submission(), "220"),
-                    Ready::Port(self.ports.smtps()),
-                ],
-            },
             as_mail_user(
                 MILTER,
                 &artifacts.milter,
@@ -254,6 +242,18 @@ impl Instance {
                 ]),
                 sockets.map(Ready::Socket).into(),
             ),
+            Part {
+                name: "Postfix",
+                program: self.postfix_master()?,
+                arguments: words(["-s", "-c", &self.postfix_config().display().to_string()]),
+                groups_itself: true,
+                restarts: false,
+                ready: vec![
+                    Ready::Greeting(self.ports.smtp(), "220"),
+                    Ready::Greeting(self.ports.submission(), "220"),
+                    Ready::Port(self.ports.smtps()),
+                ],
+            },
             as_mail_user(
                 SERVE,
                 &artifacts.chatmail,
