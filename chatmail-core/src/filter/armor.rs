@@ -476,7 +476,7 @@ mod tests {
     fn passing_over_lines_in_bulk_changes_nothing() {
         let lines = wrapped(&data(5000), 64);
         let text = armored(&lines, "").replace('\n', "\r\n");
-        let broken = text.replacen(&lines[40], &lines[40].replace(|c| c == 'A', "!"), 1);
+        let broken = text.replacen(&lines[40], &lines[40].replace('A', "!"), 1);
         for (text, expected) in [(text, Ok(())), (broken, Err(Reason::Armor))] {
             let mut rest = text.as_bytes();
             let mut armor = Armor::new(Direction::Outgoing);

@@ -99,7 +99,7 @@ pub(super) struct Header {
     edited: Vec<(Box<[u8]>, Action, u32)>,
     /// Values of Subject and the like that need no edit because they are already right.
     right_first: bool,
-    from: From,
+    from: Author,
     content_type: Option<TopType>,
     transfer_encoding: bool,
     mime_version: bool,
@@ -108,8 +108,9 @@ pub(super) struct Header {
     invite_number: bool,
 }
 
+/// What the From field says.
 #[derive(Debug, PartialEq, Eq)]
-enum From {
+enum Author {
     Missing,
     One(String),
     /// Unreadable, or several; the value of the first, for the reply.
@@ -134,7 +135,7 @@ impl Header {
             fault: None,
             edited: Vec::new(),
             right_first: false,
-            from: From::Missing,
+            from: Author::Missing,
             content_type: None,
             transfer_encoding: false,
             mime_version: false,
@@ -208,13 +209,15 @@ impl Header {
     /// Whether the From field's one address is the envelope sender.
     pub(super) fn check_from(&self, sender: &[u8]) -> Result<(), Refusal> {
         let reason = match &self.from {
-            From::One(address) if address.as_bytes().eq_ignore_ascii_case(sender) => return Ok(()),
-            From::One(address) => Reason::FromMismatch {
+            Author::One(address) if address.as_bytes().eq_ignore_ascii_case(sender) => {
+                return Ok(());
+            }
+            Author::One(address) => Reason::FromMismatch {
                 header: super::reply::printable(address.as_bytes()),
                 envelope: super::reply::printable(sender),
             },
-            From::Invalid(shown) => Reason::InvalidFrom(shown.clone()),
-            From::Missing => Reason::InvalidFrom("missing".to_owned()),
+            Author::Invalid(shown) => Reason::InvalidFrom(shown.clone()),
+            Author::Missing => Reason::InvalidFrom("missing".to_owned()),
         };
         Err(refusal(reason, 0))
     }
@@ -222,7 +225,7 @@ impl Header {
     /// A non-delivery report: from a mailer-daemon, marked automatic, `multipart/report` (RFC
     /// 6522). Its body is not looked at: it is written by the other relay, and people need it.
     pub(super) fn is_delivery_report(&self) -> bool {
-        let from_daemon = matches!(&self.from, From::One(address)
+        let from_daemon = matches!(&self.from, Author::One(address)
             if address.split_at_checked(14).is_some_and(|(localpart, _)|
                 localpart.eq_ignore_ascii_case("mailer-daemon@")));
         let is_report = matches!(self.content_type, Some(TopType::Report));
@@ -299,10 +302,10 @@ impl Header {
         };
         match name {
             b"from" => {
-                let second = self.from != From::Missing;
+                let second = self.from != Author::Missing;
                 self.from = match header_address(value) {
-                    Some(address) if !second => From::One(address.to_owned()),
-                    _ => From::Invalid(super::reply::printable(value.trim_ascii())),
+                    Some(address) if !second => Author::One(address.to_owned()),
+                    _ => Author::Invalid(super::reply::printable(value.trim_ascii())),
                 };
                 once(second)
             }
@@ -416,7 +419,7 @@ fn is_unstructured(value: &[u8]) -> bool {
         return true;
     }
     let mut rest = value;
-    while let Some(at) = rest.iter().position(|byte| is_control(byte)) {
+    while let Some(at) = rest.iter().position(is_control) {
         let (_, tail) = rest.split_at(at);
         rest = match tail {
             [b'\r', b'\n', b' ' | b'\t', rest @ ..] | [b'\n', b' ' | b'\t', rest @ ..] => rest,

@@ -187,8 +187,8 @@ fn is_preamble(line: &[u8]) -> bool {
 }
 
 fn is_request(line: &[u8], content: Content) -> bool {
+    let line = line.trim_ascii();
     let (name, step) = line.split_at(line.len().min(b"secure-join: ".len()));
-    let step = step.trim_ascii();
     name.eq_ignore_ascii_case(b"secure-join: ")
         && matches!(content, Content::Request(asked) if step.eq_ignore_ascii_case(asked.as_bytes()))
 }

@@ -1,0 +1,211 @@
+//! What real OpenPGP programs write passes: the `pgp` crate Delta Chat uses, GnuPG and Sequoia.
+
+use std::io::Write;
+use std::process::{Command, Stdio};
+
+use chatmail_core::filter::Direction;
+use pgp::composed::{
+    ArmorOptions, EncryptionCaps, KeyType, MessageBuilder, SecretKeyParamsBuilder, SignedPublicKey,
+    SubkeyParamsBuilder,
+};
+use pgp::crypto::aead::{AeadAlgorithm, ChunkSize};
+use pgp::crypto::ecc_curve::ECCCurve;
+use pgp::crypto::hash::HashAlgorithm;
+use pgp::crypto::sym::SymmetricKeyAlgorithm;
+use pgp::types::{KeyVersion, Password, StringToKey};
+use rand::rngs::OsRng;
+use rand::{Rng, RngCore};
+
+mod common;
+
+use common::{assert_encrypted, delta_chat};
+
+fn key(version: KeyVersion, sign: KeyType, encrypt: KeyType) -> SignedPublicKey {
+    let subkey = SubkeyParamsBuilder::default()
+        .version(version)
+        .key_type(encrypt)
+        .can_encrypt(EncryptionCaps::All)
+        .build()
+        .expect("subkey");
+    SecretKeyParamsBuilder::default()
+        .version(version)
+        .key_type(sign)
+        .can_certify(true)
+        .can_sign(true)
+        .primary_user_id("bob <bob@chat.test>".into())
+        .subkey(subkey)
+        .build()
+        .expect("parameters")
+        .generate(OsRng)
+        .expect("key")
+        .to_public_key()
+}
+
+fn keys() -> Vec<SignedPublicKey> {
+    vec![
+        key(
+            KeyVersion::V4,
+            KeyType::Ed25519Legacy,
+            KeyType::ECDH(ECCCurve::Curve25519Legacy),
+        ),
+        key(
+            KeyVersion::V4,
+            KeyType::Ed25519Legacy,
+            KeyType::ECDH(ECCCurve::P256),
+        ),
+        key(KeyVersion::V4, KeyType::Ed25519, KeyType::X25519),
+        key(KeyVersion::V6, KeyType::Ed25519, KeyType::X25519),
+        key(KeyVersion::V6, KeyType::Ed448, KeyType::X448),
+    ]
+}
+
+fn noise(size: usize) -> Vec<u8> {
+    let mut bytes = vec![0; size];
+    OsRng.fill_bytes(&mut bytes);
+    bytes
+}
+
+#[test]
+fn messages_to_known_and_anonymous_keys_pass_in_both_versions() {
+    let keys = keys();
+    for size in [0, 10, 700, 5_000, 100_000] {
+        for partial in [512, 4096, 512 * 1024] {
+            for anonymous in [false, true] {
+                let build = || MessageBuilder::from_bytes("", noise(size));
+                let mut v1 = build().seipd_v1(OsRng, SymmetricKeyAlgorithm::AES256);
+                let mut v2 = build().seipd_v2(
+                    OsRng,
+                    SymmetricKeyAlgorithm::AES256,
+                    AeadAlgorithm::Ocb,
+                    ChunkSize::C8KiB,
+                );
+                v1.partial_chunk_size(partial).expect("size");
+                v2.partial_chunk_size(partial).expect("size");
+                for key in &keys {
+                    let key = &key.public_subkeys[0];
+                    if anonymous {
+                        // RFC 9580 keeps version 6 keys out of version 1 messages.
+                        v1.encrypt_to_key_anonymous(OsRng, key).ok();
+                        v2.encrypt_to_key_anonymous(OsRng, key).expect("v2");
+                    } else {
+                        v1.encrypt_to_key(OsRng, key).ok();
+                        v2.encrypt_to_key(OsRng, key).expect("v2");
+                    }
+                }
+                // With a CRC24 line and without.
+                let options = || ArmorOptions {
+                    include_checksum: anonymous,
+                    ..ArmorOptions::default()
+                };
+                let armor = v1.to_armored_string(OsRng, options()).expect("v1");
+                assert_encrypted(&delta_chat(&armor));
+                let armor = v2.to_armored_string(OsRng, options()).expect("v2");
+                assert_encrypted(&delta_chat(&armor));
+            }
+        }
+    }
+}
+
+#[test]
+fn messages_to_a_passphrase_alone_pass_in_both_versions() {
+    let password = Password::from("a secret of a broadcast channel");
+    for size in [0, 700, 100_000] {
+        let s2k = || {
+            let mut salt = [0; 8];
+            OsRng.fill(&mut salt);
+            StringToKey::Salted {
+                hash_alg: HashAlgorithm::Sha256,
+                salt,
+            }
+        };
+        let iterated = StringToKey::new_iterated(OsRng, HashAlgorithm::Sha256, 224);
+        let argon2 = StringToKey::new_argon2(OsRng, 1, 1, 10);
+        let mut v1 = MessageBuilder::from_bytes("", noise(size))
+            .seipd_v1(OsRng, SymmetricKeyAlgorithm::AES128);
+        v1.encrypt_with_password(s2k(), &password).expect("v1");
+        v1.encrypt_with_password(iterated.clone(), &password)
+            .expect("v1");
+        let armor = v1.to_armored_string(OsRng, Default::default()).expect("v1");
+        assert_encrypted(&delta_chat(&armor));
+        for aead in [AeadAlgorithm::Ocb, AeadAlgorithm::Eax, AeadAlgorithm::Gcm] {
+            let mut v2 = MessageBuilder::from_bytes("", noise(size)).seipd_v2(
+                OsRng,
+                SymmetricKeyAlgorithm::AES128,
+                aead,
+                ChunkSize::C64B,
+            );
+            for s2k in [s2k(), iterated.clone(), argon2.clone()] {
+                v2.encrypt_with_password(OsRng, s2k, &password).expect("v2");
+            }
+            let armor = v2.to_armored_string(OsRng, Default::default()).expect("v2");
+            assert_encrypted(&delta_chat(&armor));
+        }
+    }
+}
+
+/// Runs a program of the machine; `None` if it is not installed.
+fn run(program: &str, arguments: &[&str], home: &std::path::Path, input: &[u8]) -> Option<Vec<u8>> {
+    let mut child = Command::new(program)
+        .args(arguments)
+        .env("GNUPGHOME", home)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .ok()?;
+    let mut stdin = child.stdin.take().expect("piped");
+    let input = input.to_vec();
+    let writer = std::thread::spawn(move || stdin.write_all(&input));
+    let output = child.wait_with_output().expect("it ran");
+    writer.join().expect("no panic").ok();
+    assert!(output.status.success(), "{program} {arguments:?}");
+    Some(output.stdout)
+}
+
+#[test]
+fn gnupg_messages_pass_with_their_old_packet_headers() {
+    let home = tempfile::tempdir().expect("directory");
+    let home = home.path();
+    let common = ["--batch", "--quiet", "--trust-model", "always", "--armor"];
+    let gpg = |arguments: &[&str], input: &[u8]| {
+        run("gpg", &[&common[..], arguments].concat(), home, input)
+    };
+    let generate = [
+        "--passphrase",
+        "",
+        "--quick-gen-key",
+        "bob@chat.test",
+        "future-default",
+    ];
+    if gpg(&generate, b"").is_none() {
+        eprintln!("gpg is not installed");
+        return;
+    }
+    let passphrase = ["--pinentry-mode", "loopback", "--passphrase", "x"];
+    for size in [0, 100, 9_000, 100_000] {
+        for arguments in [
+            &["-e", "-r", "bob@chat.test"][..],
+            &["-e", "-R", "bob@chat.test"],
+            &["-c"],
+            &["-c", "-e", "-r", "bob@chat.test", "--compress-algo", "none"],
+        ] {
+            let arguments = [&passphrase, arguments].concat();
+            let armor = gpg(&arguments, &noise(size)).expect("as before");
+            let armor = String::from_utf8(armor).expect("ascii");
+            assert_encrypted(&delta_chat(&armor));
+        }
+    }
+    // The agent was started by gpg for this directory alone.
+    run("gpgconf", &["--kill", "gpg-agent"], home, b"");
+}
+
+#[test]
+fn signed_and_literal_messages_are_not_encrypted() {
+    let literal = MessageBuilder::from_bytes("", noise(1000))
+        .to_armored_string(OsRng, Default::default())
+        .expect("literal");
+    for direction in [Direction::Outgoing, Direction::Incoming] {
+        let refusal = common::refusal(direction, &delta_chat(&literal));
+        assert_eq!(refusal.reason.name(), "packet");
+    }
+}
