@@ -1,0 +1,110 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use chatmail_milter::Endpoint;
+use clap::{Parser, ValueEnum};
+use tracing::level_filters::LevelFilter;
+
+/// The Postfix filter of a chatmail relay: only end-to-end encrypted mail enters or leaves.
+#[derive(Debug, Parser)]
+#[command(name = "chatmail-milter", version, after_long_help = MANUAL, max_term_width = 100)]
+pub(crate) struct Cli {
+    /// chatmail.ini; SIGHUP reads it again
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: PathBuf,
+
+    /// Where Postfix hands over mail of users who are logged in (ports 587 and 465):
+    /// unix:/PATH or inet:PORT@HOST
+    #[arg(long, value_name = "SOCKET")]
+    pub(crate) outgoing: Endpoint,
+
+    /// Where Postfix hands over mail of other hosts (port 25)
+    #[arg(long, value_name = "SOCKET")]
+    pub(crate) incoming: Endpoint,
+
+    /// Permissions of Unix sockets, octal: Postfix needs to write to them
+    #[arg(long, value_name = "MODE", default_value = "0660", value_parser = mode)]
+    pub(crate) socket_mode: u32,
+
+    /// Group of Unix sockets, by name or number [default: this process's group]
+    #[arg(long, value_name = "GROUP")]
+    pub(crate) socket_group: Option<String>,
+
+    /// The least important messages that are written to standard error
+    #[arg(long, value_name = "LEVEL", default_value = "info")]
+    pub(crate) log_level: LogLevel,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum LogLevel {
+    /// What needs the operator
+    Error,
+    /// What may need the operator
+    Warn,
+    /// One line per message
+    Info,
+    /// Lost connections too
+    Debug,
+}
+
+impl LogLevel {
+    pub(crate) fn filter(self) -> LevelFilter {
+        match self {
+            LogLevel::Error => LevelFilter::ERROR,
+            LogLevel::Warn => LevelFilter::WARN,
+            LogLevel::Info => LevelFilter::INFO,
+            LogLevel::Debug => LevelFilter::DEBUG,
+        }
+    }
+}
+
+fn mode(text: &str) -> Result<u32, String> {
+    match u32::from_str_radix(text, 8) {
+        Ok(mode) if mode <= 0o777 => Ok(mode),
+        _ => Err("not an octal mode between 0 and 0777".to_owned()),
+    }
+}
+
+const MANUAL: &str = "\
+In Postfix's master.cf, one line for each service and one socket for each direction:
+
+  submission inet n - y - 1000 smtpd
+    -o smtpd_sasl_auth_enable=yes
+    -o { smtpd_milters = { unix:chatmail/outgoing.sock, default_action=tempfail } }
+  smtp inet n - y - - smtpd
+    -o { smtpd_milters = { unix:chatmail/incoming.sock, default_action=tempfail } }
+
+Postfix reads a relative path from its queue directory, usually /var/spool/postfix, also in a
+chroot. default_action must be tempfail: with 'accept', mail passes unchecked while the filter is
+away.
+
+Signals:
+  SIGTERM, SIGINT  finish the messages that are on their way (10 s at most), then exit
+  SIGHUP           read the configuration again; a broken one is reported, and the old one stays
+
+Log, one line for each message: queue id, direction, verdict, the rule that decided, size in octets,
+milliseconds from the first header field to the verdict. No address and no word of a message.
+
+Exit codes:
+  0   stopped by a signal      64  wrong usage
+  71  the system refused       73  a socket cannot be created
+  75  another process listens  78  the configuration is missing or broken";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_socket_mode_is_octal() {
+        assert_eq!(mode("0660"), Ok(0o660));
+        assert!(mode("0999").is_err());
+        assert!(mode("10777").is_err());
+    }
+}

@@ -1,0 +1,103 @@
+use super::*;
+use chatmail_core::config::Config;
+use proptest::prelude::*;
+
+const NEGOTIATION: &[u8] = b"\0\0\0\x0dO\0\0\0\x06\0\0\x01\xff\0\x1f\xff\xff";
+
+fn policy() -> Arc<Policy> {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("chatmail.ini");
+    std::fs::write(&file, "[params]\nmail_domain = chat.test\n").unwrap();
+    Arc::new(Policy::new(&Config::load(&file).unwrap()))
+}
+
+/// All answers, and how it ended.
+fn talk(stream: &[u8], cuts: &[usize]) -> (Vec<u8>, Result<Flow, ProtocolError>) {
+    let mut conversation = Conversation::new(Direction::Outgoing, policy());
+    let mut ends: Vec<usize> = cuts.iter().map(|cut| cut % (stream.len() + 1)).collect();
+    ends.push(stream.len());
+    ends.sort_unstable();
+    let mut from = 0;
+    for end in ends {
+        match conversation.receive(&stream[from..end]) {
+            Ok(Flow::Open) => from = end,
+            over => return (conversation.answers().to_vec(), over),
+        }
+    }
+    (conversation.answers().to_vec(), Ok(Flow::Open))
+}
+
+fn frame(command: u8, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len() + 1).unwrap();
+    [&length.to_be_bytes(), [command].as_slice(), payload].concat()
+}
+
+#[test]
+fn before_negotiation_there_is_nothing_but_an_end() {
+    assert_eq!(talk(&frame(b'Q', b""), &[]), (vec![], Ok(Flow::Closed)));
+    for command in b"MRLNETACHDK" {
+        let payload: &[u8] = if b"MRL".contains(command) {
+            b"a\0b\0"
+        } else {
+            b""
+        };
+        let (answers, end) = talk(&frame(*command, payload), &[]);
+        assert!(answers.is_empty());
+        assert!(end.is_err(), "{:?}", char::from(*command));
+    }
+}
+
+#[test]
+fn an_edit_that_cannot_be_expressed_defers_the_message() {
+    let mut answers = Answers::default();
+    let edits = [HeaderEdit::Delete {
+        name: "a:b".to_owned(),
+        index: 1,
+    }];
+    accept(&edits, &mut answers);
+    assert_eq!(answers.octets()[4], b'y');
+    assert!(answers.octets()[5..].starts_with(b"451 4.3.0 "));
+}
+
+#[test]
+fn a_queue_id_is_no_place_for_other_text() {
+    assert_eq!(
+        readable_queue_id(b"4DFF6990062").as_deref(),
+        Some("4DFF6990062")
+    );
+    for wrong in [b"".as_slice(), b"a b", b"a\nb", b"\xff", &[b'a'; 65]] {
+        assert_eq!(readable_queue_id(wrong), None);
+    }
+}
+
+/// Frames as an MTA sends them, in an order that only sometimes makes sense.
+fn frames() -> impl Strategy<Value = Vec<u8>> {
+    let frame = prop_oneof![
+        4 => Just(frame(b'M', b"<alice@chat.test>\0")),
+        4 => Just(frame(b'R', b"<bob@chat.test>\0")),
+        4 => Just(frame(b'L', b"From\0alice@chat.test\0")),
+        4 => Just(frame(b'N', b"")),
+        4 => Just(frame(b'B', b"text\r\n")),
+        4 => Just(frame(b'E', b"")),
+        2 => Just(frame(b'A', b"")),
+        2 => Just(frame(b'K', b"")),
+        2 => Just(frame(b'D', b"Ei\x004DFF6990062\0")),
+        1 => Just(frame(b'Q', b"")),
+        1 => (any::<u8>(), prop::collection::vec(any::<u8>(), 0..20)).prop_map(|(c, p)| frame(c, &p)),
+    ];
+    prop::collection::vec(frame, 0..40).prop_map(|frames| frames.concat())
+}
+
+proptest! {
+    #[test]
+    fn any_conversation_ends_well_and_the_same_wherever_it_is_cut(frames in frames(), cuts in prop::collection::vec(any::<usize>(), 0..10)) {
+        let stream = [NEGOTIATION, &frames].concat();
+        let whole = talk(&stream, &[]);
+        prop_assert_eq!(talk(&stream, &cuts), whole);
+    }
+
+    #[test]
+    fn any_octets_after_negotiation_end_well(octets in prop::collection::vec(any::<u8>(), 0..300)) {
+        let _ = talk(&[NEGOTIATION, &octets].concat(), &[]);
+    }
+}
