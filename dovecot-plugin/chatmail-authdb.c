@@ -30,7 +30,10 @@
    does. Why a login was refused is logged with auth_verbose=yes.
 
    Leave auth_cache_size at 0: the cache would remember an address as unknown
-   that its next login may create. */
+   that its next login may create.
+
+   Limitation: Dovecot itself turns down passwords that contain TAB, CR, LF or
+   the byte 1. */
 
 #include "chatmail-authdb.h"
 

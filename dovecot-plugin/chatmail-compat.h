@@ -24,8 +24,7 @@
 #define CHATMAIL_USERDB_PREINIT(name) \
 	static struct userdb_module *name(pool_t pool, const char *args)
 
-/* Where the mail processes find chatmail.ini. 2.3: plugin { chatmail_config
-   = … } */
+/* Where the mail processes find chatmail.ini. 2.3: a plugin setting. */
 #define chatmail_user_config_path(user) \
 	mail_user_plugin_getenv((user), "chatmail_config")
 
