@@ -28,6 +28,16 @@
         }                                                                      \
     } while (0)
 
+#define CHECK_NULL(text)                                                       \
+    do {                                                                       \
+        const char *actual_ = (text);                                          \
+        if (actual_ != NULL) {                                                 \
+            fprintf(stderr, "%s:%d: %s: \"%s\", expected NULL\n", __FILE__,    \
+                    __LINE__, __func__, actual_);                              \
+            exit(1);                                                           \
+        }                                                                      \
+    } while (0)
+
 /* The call worked; else its error message is shown. Needs `chatmail_error_t *err = NULL`. */
 #define CHECK_OK(call)                                                         \
     do {                                                                       \

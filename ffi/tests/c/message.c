@@ -30,8 +30,11 @@ static const char encrypted[] =
     "\r\n"
     "-----BEGIN PGP MESSAGE-----\r\n"
     "\r\n"
-    /* One PKESK packet and one SEIPD packet. */
-    "wQ8DEREREREREREBAAirAADSFAEAAQIDBAUGBwgJCgsMDQ4PEBES\r\n"
+    /* One session key packet (X25519) and one of encrypted data, made of random bytes. */
+    "wVQDpcd8yivMlKsZOWoCdlsM9rdicK+KbJEGthM3HDzNt3ryBykON3Zyf9gpCdbP\r\n"
+    "c4mBMbqQrh5pa+29ebrgQXm/eS9bxMpacZ0Kpld1In0FHggaItDSWwFrFl3T38uf\r\n"
+    "yRf9A2vddM9PD/ITMhqjJ/HXMhnUB2QoiR2fYMx8G6bSq2eC7uYvzEIhC2XF3iXW\r\n"
+    "WPvGlH/fTFdJGZKEX+Pcd4cp6uF8uELNcxSHBMC3dVdtE48=\r\n"
     "-----END PGP MESSAGE-----\r\n"
     "\r\n"
     "--frontier--\r\n";
@@ -94,8 +97,8 @@ static void an_encrypted_message_passes_with_a_cleaned_header(const chatmail_con
             new_message(config, CHATMAIL_OUTGOING, ALICE, "bob@other.test");
         feed(message, encrypted, chunk);
         chatmail_verdict_t *verdict = finish(message);
-        CHECK(chatmail_verdict_reply(verdict) == NULL);
-        CHECK(chatmail_verdict_reason(verdict) == NULL);
+        CHECK_NULL(chatmail_verdict_reason(verdict));
+        CHECK_NULL(chatmail_verdict_reply(verdict));
         CHECK(chatmail_verdict_result(verdict) == CHATMAIL_VERDICT_ACCEPTED);
         CHECK(chatmail_verdict_class(verdict) == CHATMAIL_CLASS_ENCRYPTED);
         CHECK(chatmail_verdict_edit_count(verdict) == 4);

@@ -5,7 +5,12 @@
 //! Only with all features: the header declares what a smaller library lacks.
 
 #![allow(clippy::unwrap_used)]
-#![cfg(all(feature = "auth", feature = "filter", feature = "metadata", feature = "push"))]
+#![cfg(all(
+    feature = "auth",
+    feature = "filter",
+    feature = "metadata",
+    feature = "push"
+))]
 
 mod built;
 mod exports;
