@@ -11,10 +11,11 @@ use crate::mailbox::Mailboxes;
 pub struct RawMessage {
     filter: MessageFilter,
     in_body: bool,
-    /// The current field with its folds, without its last line end.
-    field: Vec<u8>,
-    /// The beginning of a line of the header.
-    line: Vec<u8>,
+    /// The lines of the current field, each with a LF, then the beginning of the next line. One
+    /// buffer for both, because a field may be long and memory is not.
+    buffer: Vec<u8>,
+    /// Where that next line begins.
+    line: usize,
     /// The current field is too long and its rest is thrown away.
     overflowed: bool,
 }
@@ -25,8 +26,8 @@ impl RawMessage {
         RawMessage {
             filter,
             in_body: false,
-            field: Vec::new(),
-            line: Vec::new(),
+            buffer: Vec::new(),
+            line: 0,
             overflowed: false,
         }
     }
@@ -46,13 +47,7 @@ impl RawMessage {
             let (text, rest) = chunk.split_at(end);
             chunk = rest.strip_prefix(b"\n").unwrap_or(rest);
             self.keep(text);
-            let mut line = std::mem::take(&mut self.line);
-            if line.ends_with(b"\r") {
-                line.pop();
-            }
-            self.header_line(&line);
-            line.clear();
-            self.line = line;
+            self.line_ends();
         }
         if !chunk.is_empty() {
             self.filter.body(chunk);
@@ -62,9 +57,8 @@ impl RawMessage {
     /// See [`MessageFilter::finish`].
     pub fn finish(mut self, mailboxes: &Mailboxes) -> Result<Verdict, Undecided> {
         if !self.in_body {
-            let line = std::mem::take(&mut self.line);
-            if !line.is_empty() {
-                self.header_line(&line);
+            if self.buffer.len() > self.line {
+                self.line_ends();
             }
             self.field_ends();
         }
@@ -72,53 +66,62 @@ impl RawMessage {
     }
 
     fn keep(&mut self, text: &[u8]) {
-        if self.field.len() + self.line.len() + text.len() > limits::HEADER_FIELD_BYTES {
+        let size = self.buffer.len() + text.len();
+        if size > limits::HEADER_FIELD_BYTES {
             self.overflowed = true;
-            // What counts of a line thrown away is how it began.
-            self.line.truncate(1);
-            if self.line.is_empty() {
-                self.line.extend(text.first());
-            }
-        } else {
-            self.line.extend_from_slice(text);
+            // What counts of a line that is thrown away is how it began.
+            self.buffer.extend(text.first());
+            self.buffer.truncate(self.line + 1);
+            return;
         }
+        // Doubling would hold old and new side by side: a long field gets all it may have at once.
+        if size > self.buffer.capacity() && size > 2048 {
+            let missing = limits::HEADER_FIELD_BYTES - self.buffer.len();
+            self.buffer.reserve_exact(missing);
+        }
+        self.buffer.extend_from_slice(text);
     }
 
-    fn header_line(&mut self, line: &[u8]) {
-        match line.first() {
+    fn line_ends(&mut self) {
+        if self.buffer.len() > self.line && self.buffer.ends_with(b"\r") {
+            self.buffer.pop();
+        }
+        match self.buffer.get(self.line) {
             None => {
                 self.field_ends();
                 self.filter.end_of_headers();
                 self.in_body = true;
+                return;
             }
-            Some(b' ' | b'\t') if !self.field.is_empty() => {
-                if !self.overflowed {
-                    self.field.push(b'\n');
-                    self.field.extend_from_slice(line);
+            Some(b' ' | b'\t') if self.line > 0 => {
+                if self.overflowed {
+                    self.buffer.truncate(self.line);
+                    return;
                 }
             }
-            Some(_) => {
-                self.field_ends();
-                self.field.extend_from_slice(line);
-            }
+            Some(_) => self.field_ends(),
         }
+        self.buffer.push(b'\n');
+        self.line = self.buffer.len();
     }
 
+    /// Hands the current field on; the next line, if any, stays in the buffer.
     fn field_ends(&mut self) {
         if std::mem::take(&mut self.overflowed) {
             self.filter.header_overflow();
         }
-        if self.field.is_empty() {
-            return;
-        }
-        match memchr::memchr(b':', &self.field) {
-            Some(colon) => {
-                let (name, value) = self.field.split_at(colon);
-                let value = value.strip_prefix(b":").unwrap_or(value);
-                self.filter.header(name, value);
+        let (field, _) = self.buffer.split_at(self.line);
+        if let Some(field) = field.strip_suffix(b"\n") {
+            match memchr::memchr(b':', field) {
+                Some(colon) => {
+                    let (name, value) = field.split_at(colon);
+                    let value = value.strip_prefix(b":").unwrap_or(value);
+                    self.filter.header(name, value);
+                }
+                None => self.filter.header_malformed(),
             }
-            None => self.filter.header_malformed(),
         }
-        self.field.clear();
+        self.buffer.drain(..self.line);
+        self.line = 0;
     }
 }

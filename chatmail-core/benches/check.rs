@@ -1,0 +1,138 @@
+//! Time of one check against a whole-message check: MIME parse, base64 decode, packet walk.
+//!
+//! `cargo bench -p chatmail-core --bench check`. Rounds of both alternate; medians are printed. Read
+//! them as ratios.
+
+use std::hint::black_box;
+use std::time::Instant;
+
+use base64::Engine;
+use chatmail_core::address::MailDomain;
+use chatmail_core::filter::{Direction, MessageFilter, RawMessage, Verdict};
+use chatmail_core::mailbox::Mailboxes;
+use mail_parser::{MessageParser, MimeHeaders, PartType};
+
+/// What Postfix hands a milter at once.
+const CHUNK: usize = 65_535;
+
+fn message(size: usize) -> Vec<u8> {
+    let mut packets = vec![0xc1, 94, 3];
+    packets.extend([0; 8]);
+    packets.extend([25]);
+    packets.extend((0..32).map(|i: u8| i.wrapping_mul(91) | 0x80));
+    packets.extend([50 - 1 - 8, 9]);
+    packets.extend((0..40).map(|i: u8| i.wrapping_mul(57) | 0x80));
+    packets[1] = (packets.len() - 2) as u8;
+    packets.extend([0xd2, 255]);
+    let body = (size * 3 / 4).saturating_sub(600).max(100);
+    packets.extend((body as u32).to_be_bytes());
+    packets.push(1);
+    packets.extend((1..body).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8));
+    let text = base64::engine::general_purpose::STANDARD.encode(&packets);
+    let lines: Vec<&str> = text
+        .as_bytes()
+        .chunks(64)
+        .map(|line| std::str::from_utf8(line).unwrap_or_default())
+        .collect();
+    format!(
+        "From: <alice@chat.test>\r\nDate: Sun, 15 Nov 2026 16:43:21 +0000\r\n\
+         Message-ID: <d5b1f1a1-6a51-4d4b-9b6f-3f6f0d8d7a10@localhost>\r\nMIME-Version: 1.0\r\n\
+         Chat-Version: 1.0\r\nSubject: [...]\r\nTo: \"hidden-recipients\": ;\r\n\
+         Content-Type: multipart/encrypted; protocol=\"application/pgp-encrypted\"; \r\n\
+         \tboundary=\"18a7c3b2f1d0e9c8\"\r\n\r\n\r\n--18a7c3b2f1d0e9c8\r\n\
+         Content-Type: application/pgp-encrypted; charset=\"utf-8\"\r\n\
+         Content-Transfer-Encoding: 7bit\r\n\r\nVersion: 1\r\n\r\n--18a7c3b2f1d0e9c8\r\n\
+         Content-Type: application/octet-stream; charset=\"utf-8\"\r\n\
+         Content-Transfer-Encoding: 7bit\r\n\r\n-----BEGIN PGP MESSAGE-----\r\n\r\n{}\r\n\
+         -----END PGP MESSAGE-----\r\n\r\n--18a7c3b2f1d0e9c8--\r\n",
+        lines.join("\r\n")
+    )
+    .into_bytes()
+}
+
+fn streaming(message: &[u8], mailboxes: &Mailboxes) -> bool {
+    let mut raw = RawMessage::new(MessageFilter::new(Direction::Outgoing, b"alice@chat.test"));
+    for chunk in message.chunks(CHUNK) {
+        raw.write(chunk);
+    }
+    matches!(raw.finish(mailboxes), Ok(Verdict::Accepted(_)))
+}
+
+fn whole(message: &[u8]) -> bool {
+    let Some(parsed) = MessageParser::default().parse(message) else {
+        return false;
+    };
+    let armor = parsed.parts.iter().find_map(|part| {
+        let subtype = part.content_type().and_then(|ct| ct.subtype());
+        match &part.body {
+            PartType::Binary(bytes) if subtype == Some("octet-stream") => Some(bytes),
+            _ => None,
+        }
+    });
+    let Some(text) = armor.and_then(|armor| std::str::from_utf8(armor).ok()) else {
+        return false;
+    };
+    let text = text
+        .trim()
+        .trim_start_matches("-----BEGIN PGP MESSAGE-----")
+        .trim_end_matches("-----END PGP MESSAGE-----")
+        .replace(['\r', '\n'], "");
+    let Ok(packets) = base64::engine::general_purpose::STANDARD.decode(text) else {
+        return false;
+    };
+    let mut at = 0;
+    while let Some(&header) = packets.get(at) {
+        let (length, size) = match packets.get(at + 1..at + 6) {
+            Some(&[255, a, b, c, d]) => (u32::from_be_bytes([a, b, c, d]) as usize, 6),
+            Some(&[short @ ..192, ..]) => (usize::from(short), 2),
+            _ => return false,
+        };
+        at += size + length;
+        if header == 0xd2 {
+            return at == packets.len();
+        }
+    }
+    false
+}
+
+fn median(mut times: Vec<f64>) -> f64 {
+    times.sort_by(f64::total_cmp);
+    times[times.len() / 2]
+}
+
+fn main() {
+    let domain = MailDomain::parse("chat.test").expect("a domain");
+    let mailboxes = Mailboxes::new("/nonexistent".into(), domain);
+    println!(
+        "{:>10} {:>12} {:>12} {:>12} {:>7}",
+        "bytes", "whole µs", "check µs", "memcpy µs", "ratio"
+    );
+    for size in [2_500, 100_000, 1_000_000, 10_000_000, 30_000_000] {
+        let message = message(size);
+        assert!(whole(&message) && streaming(&message, &mailboxes));
+        let turns = (20_000_000 / size).clamp(1, 2_000);
+        let time = |work: &dyn Fn() -> bool| {
+            let start = Instant::now();
+            for _ in 0..turns {
+                black_box(work());
+            }
+            start.elapsed().as_secs_f64() * 1e6 / turns as f64
+        };
+        let mut times = (Vec::new(), Vec::new(), Vec::new());
+        for _ in 0..9 {
+            times.0.push(time(&|| whole(black_box(&message))));
+            times
+                .1
+                .push(time(&|| streaming(black_box(&message), &mailboxes)));
+            times
+                .2
+                .push(time(&|| black_box(message.clone()).is_empty()));
+        }
+        let (whole, check, copy) = (median(times.0), median(times.1), median(times.2));
+        println!(
+            "{:>10} {whole:>12.2} {check:>12.2} {copy:>12.2} {:>7.1}",
+            message.len(),
+            whole / check
+        );
+    }
+}

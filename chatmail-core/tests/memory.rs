@@ -1,0 +1,88 @@
+//! A check needs the same little memory for every message. Alone in its process, because it
+//! measures all of it.
+
+mod common;
+
+use chatmail_core::filter::{Class, Direction, MessageFilter, RawMessage, Verdict};
+use peak_alloc::PeakAlloc;
+
+#[global_allocator]
+static ALLOCATOR: PeakAlloc = PeakAlloc;
+
+/// The promise, whatever comes.
+const LIMIT: usize = 64 * 1024;
+/// What a usual message needs at most, its two thousand recipients included.
+const USUAL: usize = 32 * 1024;
+
+/// Bytes the check needed beyond what was there before, and its verdict.
+fn measure(chunks: impl Iterator<Item = &'static [u8]>) -> (usize, Verdict) {
+    let mailboxes = common::mailboxes();
+    let before = ALLOCATOR.current_usage();
+    ALLOCATOR.reset_peak_usage();
+    let mut message = RawMessage::new(MessageFilter::new(Direction::Incoming, b"alice@chat.test"));
+    for _ in 0..2_000 {
+        message.recipient(b"bob.with.a.long.address@chat.test");
+    }
+    for chunk in chunks {
+        message.write(chunk);
+    }
+    let verdict = message.finish(&mailboxes).expect("decided");
+    (ALLOCATOR.peak_usage() - before, verdict)
+}
+
+fn leak(text: String) -> &'static [u8] {
+    Box::leak(text.into_bytes().into_boxed_slice())
+}
+
+#[test]
+fn a_check_needs_little_memory_whatever_the_size_of_the_message() {
+    // Each line holds 48 bytes of ciphertext.
+    const LINES: usize = 500_000;
+    let size = (LINES * 48 - 6) as u32;
+    let mut first = vec![0xd2, 255];
+    first.extend(size.to_be_bytes());
+    first.push(1);
+    first.resize(48, 0xa5);
+    use base64::Engine;
+    let encode = |bytes: &[u8]| base64::engine::general_purpose::STANDARD.encode(bytes);
+    let message = String::from_utf8(common::delta_chat("BEGIN")).expect("ascii");
+    let (head, tail) = message.split_once("BEGIN").expect("the place of the armor");
+    let head = leak(format!(
+        "{head}-----BEGIN PGP MESSAGE-----\r\n\r\n{}\r\n",
+        encode(&first)
+    ));
+    let line = leak(encode(&[0x5a; 48]) + "\r\n");
+    let tail = leak(format!("-----END PGP MESSAGE-----{tail}"));
+    let lines = std::iter::repeat_n(line, LINES - 1);
+    let whole = std::iter::once(head).chain(lines).chain([tail]);
+    let (bytes, verdict) = measure(whole);
+    let Verdict::Accepted(accepted) = verdict else {
+        panic!("{verdict:?}");
+    };
+    assert_eq!(accepted.class, Class::Encrypted);
+    assert!(bytes < USUAL, "{bytes} bytes for 33 MB of ciphertext");
+
+    // Headers and lines without end.
+    for (start, more) in [
+        ("X-Text: ", "Attack at dawn. "),
+        ("References:", "\r\n attack@dawn"),
+        ("", "X: y\r\n"),
+        ("", "\r\n"),
+        ("Subject: x\r\n", "no colon at all\r\n"),
+        (
+            "Content-Type: multipart/encrypted; protocol=\"application/pgp-encrypted\"; boundary=b\r\n\r\n",
+            "A",
+        ),
+        (
+            "Content-Type: multipart/encrypted; protocol=\"application/pgp-encrypted\"; boundary=b\r\n\r\n--b\r\nX: ",
+            "y\r\n z",
+        ),
+    ] {
+        let first = leak(format!("From: <alice@chat.test>\r\n{start}"));
+        let more = leak(more.repeat(100));
+        let chunks = std::iter::once(first).chain(std::iter::repeat_n(more, 10_000));
+        let (bytes, verdict) = measure(chunks);
+        assert!(matches!(verdict, Verdict::Refused(_)), "{verdict:?}");
+        assert!(bytes < LIMIT, "{bytes} bytes behind {start:?}");
+    }
+}
