@@ -207,7 +207,7 @@ fn refuse_special_characters(at: &str, value: &serde_json::Value) -> Result<(), 
             let plain = |c: char| c.is_ascii_alphanumeric() || "._-/:@[]+~".contains(c);
             match text
                 .chars()
-                .find(|&c| !plain(c) && !(ours && " {},=".contains(c)))
+                .find(|&c| !(plain(c) || ours && " {},=".contains(c)))
             {
                 None => Ok(()),
                 Some(odd) => Err(format!(
