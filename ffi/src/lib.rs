@@ -57,3 +57,6 @@ pub mod message;
 
 #[cfg(feature = "filter")]
 pub mod verdict;
+
+#[cfg(all(test, feature = "filter"))]
+mod corpus;
