@@ -1,4 +1,7 @@
 //! Option negotiation: which steps the MTA leaves out, which answers it does not wait for.
+//!
+//! Not asked for: the exact white space after a header field's colon (`SMFIP_HDR_LEADSPC`). The
+//! check does not look at it, and without that option the MTA puts the space into replaced fields.
 
 use super::ProtocolError;
 
