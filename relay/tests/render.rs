@@ -1,0 +1,344 @@
+//! `chatmail render`: what Dovecot and Postfix make of the files, and that none is lost.
+//!
+//! Checks that ask `doveconf` or `postconf` say so and pass where these are not installed.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use tempfile::TempDir;
+
+/// A chatmail.ini, a layout and a place for the rendered files.
+struct Host(TempDir);
+
+impl Host {
+    fn new(ini: &str, layout: &str) -> Host {
+        let host = Host(tempfile::tempdir().expect("a directory"));
+        std::fs::write(host.path("chatmail.ini"), format!("[params]\n{ini}\n"))
+            .expect("chatmail.ini");
+        std::fs::write(host.path("layout.json"), layout).expect("layout");
+        host
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn render(&self, more: &[&str]) -> Output {
+        Command::new(env!("CARGO_BIN_EXE_chatmail"))
+            .args(["render", "--config"])
+            .arg(self.path("chatmail.ini"))
+            .arg("--layout")
+            .arg(self.path("layout.json"))
+            .arg("--out")
+            .arg(self.path("out"))
+            .args(more)
+            .output()
+            .expect("chatmail runs")
+    }
+
+    /// Renders and expects that to work.
+    fn rendered(ini: &str, layout: &str) -> Host {
+        let host = Host::new(ini, layout);
+        let done = host.render(&[]);
+        assert!(
+            done.status.success(),
+            "{}",
+            String::from_utf8_lossy(&done.stderr)
+        );
+        host
+    }
+
+    fn read(&self, name: &str) -> String {
+        std::fs::read_to_string(self.path(name)).expect(name)
+    }
+
+    /// What Dovecot understands, or `None` if it is not installed.
+    fn doveconf(&self) -> Option<String> {
+        let file = self.path("out/dovecot/dovecot.conf");
+        ask("doveconf", &[Path::new("-n"), Path::new("-c"), &file])
+    }
+
+    /// What Postfix understands of `main.cf` (`-n`) or `master.cf` (`-M`, `-P`).
+    fn postconf(&self, what: &str) -> Option<String> {
+        let directory = self.path("out/postfix");
+        ask("postconf", &[Path::new("-c"), &directory, Path::new(what)])
+    }
+}
+
+/// The standard output of a program that is to have no complaint.
+fn ask(program: &str, arguments: &[&Path]) -> Option<String> {
+    let done = match Command::new(program).args(arguments).output() {
+        Ok(done) => done,
+        Err(why) if why.kind() == std::io::ErrorKind::NotFound => {
+            eprintln!("not checked: {program} is not installed");
+            return None;
+        }
+        Err(why) => panic!("{program}: {why}"),
+    };
+    let complaints = String::from_utf8_lossy(&done.stderr);
+    assert!(
+        done.status.success() && complaints.is_empty(),
+        "{program}: {complaints}"
+    );
+    Some(String::from_utf8(done.stdout).expect("text"))
+}
+
+/// Whether the text has this line, whatever the indentation.
+#[track_caller]
+fn has(text: &str, line: &str) {
+    let found = text.lines().any(|there| there.trim() == line);
+    assert!(found, "no line {line:?} in:\n{text}");
+}
+
+const PRIVATE: &str = r#"{
+    "listen": "127.0.0.1",
+    "ports": {"imaps": 3993, "imap": 3143, "smtps": 3465, "submission": 3587, "smtp": 3025},
+    "outside_mail": false,
+    "lmtp_socket": "/srv/relay/lmtp", "auth_socket": "/srv/relay/auth",
+    "milters": {"outgoing": "unix:/srv/relay/out.sock", "incoming": "inet:3026@127.0.0.1"},
+    "postfix": {"queue_directory": "/srv/relay/queue", "log": "/srv/relay/log/postfix.log", "chroot": false}
+}"#;
+
+#[test]
+fn dovecot_takes_the_values_of_chatmail_ini() {
+    let ini = "mail_domain = chat.example\nmax_mailbox_size = 2G\nmax_message_size = 4096\n\
+               max_imap_connections = 7000\nmailboxes_dir = /srv/mail";
+    let host = Host::rendered(ini, "{}");
+    let Some(conf) = host.doveconf() else { return };
+    has(&conf, &format!("quota_rule = *:storage={}B", 2_u64 << 30));
+    has(&conf, "quota_max_mail_size = 4096");
+    has(&conf, "process_limit = 7000");
+    has(&conf, "imap_capability = +XDELTAPUSH XCHATMAIL");
+    has(&conf, "imap_metadata = yes");
+    has(&conf, "mail_location = maildir:~");
+    has(&conf, "imap_hibernate_timeout = 30 secs");
+    let config = host.path("chatmail.ini");
+    has(
+        &conf,
+        &format!("mail_attribute_dict = chatmail:{}", config.display()),
+    );
+    has(
+        &conf,
+        &format!("args = config={} user=vmail", config.display()),
+    );
+    assert!(
+        !conf.contains("auth_cache_size"),
+        "Dovecot's default is no cache"
+    );
+}
+
+#[test]
+fn compression_turns_hibernation_off() {
+    let host = Host::rendered("mail_domain = chat.example\nimap_compress = true", "{}");
+    let Some(conf) = host.doveconf() else { return };
+    has(
+        &conf,
+        "mail_plugins = zlib quota chatmail imap_quota imap_zlib",
+    );
+    assert!(!conf.contains("imap_hibernate_timeout"), "{conf}");
+}
+
+#[test]
+fn dovecot_listens_where_the_layout_says() {
+    let host = Host::rendered("mail_domain = chat.example", PRIVATE);
+    let Some(conf) = host.doveconf() else { return };
+    has(&conf, "listen = 127.0.0.1");
+    for line in [
+        "port = 3993",
+        "port = 3143",
+        "unix_listener /srv/relay/lmtp {",
+        "unix_listener /srv/relay/auth {",
+    ] {
+        has(&conf, line);
+    }
+}
+
+#[test]
+fn postfix_takes_the_values_of_chatmail_ini() {
+    let ini = "mail_domain = chat.example\nmax_message_size = 4096\nmax_smtp_connections = 500\ndisable_ipv6 = true";
+    let host = Host::rendered(ini, "{}");
+    let Some(main) = host.postconf("-n") else {
+        return;
+    };
+    has(&main, "message_size_limit = 4096");
+    has(&main, "inet_protocols = ipv4");
+    has(&main, "virtual_mailbox_domains = chat.example");
+    has(&main, "smtpd_forbid_bare_newline = normalize");
+    has(&main, "disable_vrfy_command = yes");
+    has(&main, "smtp_tls_security_level = verify");
+    let services = host.postconf("-M").expect("installed");
+    let columns = |port: &str| {
+        let line = services
+            .lines()
+            .find(|line| line.starts_with(port))
+            .expect(port);
+        line.split_whitespace()
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(columns("587 ")[6..8], ["500", "smtpd"]);
+    assert_eq!(columns("465 ")[6..8], ["500", "smtpd"]);
+    let options = host.postconf("-P").expect("installed");
+    has(
+        &options,
+        "465/inet/smtpd_client_connection_count_limit = 100",
+    );
+}
+
+#[test]
+fn every_service_that_takes_mail_has_a_filter_that_fails_closed() {
+    let host = Host::rendered("mail_domain = chat.example", "{}");
+    let Some(options) = host.postconf("-P") else {
+        return;
+    };
+    for (port, socket) in [("25", "incoming"), ("587", "outgoing"), ("465", "outgoing")] {
+        let name = format!("{port}/inet/smtpd_milters = ");
+        let milter = options
+            .lines()
+            .find_map(|line| line.strip_prefix(&name))
+            .expect(port);
+        assert!(
+            milter.contains(&format!("unix:chatmail/{socket}.sock")),
+            "{milter}"
+        );
+        assert!(milter.contains("default_action=tempfail"), "{milter}");
+        assert!(milter.contains("command_timeout="), "{milter}");
+    }
+    let sockets = host.postconf("-M").expect("installed");
+    let smtpd = sockets.lines().filter(|line| line.contains(" smtpd"));
+    assert_eq!(smtpd.count(), 3, "{sockets}");
+    has(&options, "465/inet/cleanup_service_name = authclean");
+    has(&options, "587/inet/cleanup_service_name = authclean");
+    has(&options, "587/inet/smtpd_tls_security_level = encrypt");
+    let main = host.postconf("-n").expect("installed");
+    has(
+        &main,
+        "mua_sender_restrictions = reject_sender_login_mismatch, permit_sasl_authenticated, reject",
+    );
+}
+
+#[test]
+fn a_relay_on_an_address_literal_takes_mail_for_it() {
+    let host = Host::rendered("mail_domain = 203.0.113.7", "{}");
+    let Some(main) = host.postconf("-n") else {
+        return;
+    };
+    has(&main, "mydestination = [203.0.113.7]");
+    has(&main, "local_transport = lmtp:unix:private/dovecot-lmtp");
+    has(&main, "local_recipient_maps =");
+    has(&main, "myorigin = [203.0.113.7]");
+    host.doveconf();
+}
+
+#[test]
+fn no_mail_leaves_a_relay_without_outside_mail() {
+    let host = Host::rendered("mail_domain = chat.example", PRIVATE);
+    let Some(main) = host.postconf("-n") else {
+        return;
+    };
+    let transport = main
+        .lines()
+        .find_map(|line| line.strip_prefix("default_transport = "));
+    assert!(
+        transport.is_some_and(|to| to.starts_with("error:")),
+        "{main}"
+    );
+    has(&main, "relay_transport = $default_transport");
+    has(&main, "smtp_dns_support_level = disabled");
+    has(&main, "inet_interfaces = 127.0.0.1");
+    let services = host.postconf("-M").expect("installed");
+    for line in services.lines().filter(|line| line.contains(" inet ")) {
+        assert!(line.starts_with("127.0.0.1:"), "{line}");
+    }
+}
+
+#[test]
+fn the_printed_layout_is_the_default() {
+    let printed = Command::new(env!("CARGO_BIN_EXE_chatmail"))
+        .arg("layout")
+        .output()
+        .expect("runs");
+    let printed = String::from_utf8(printed.stdout).expect("text");
+    let host = Host::rendered("mail_domain = chat.example", &printed);
+    std::fs::write(host.path("layout.json"), "{}").expect("layout");
+    let again = host.render(&[]);
+    assert_eq!(
+        (again.status.code(), again.stdout.len()),
+        (Some(0), 0),
+        "nothing changed"
+    );
+}
+
+#[test]
+fn a_file_that_differs_is_shown_and_kept() {
+    let host = Host::rendered("mail_domain = chat.example", "{}");
+    let file = "out/postfix/main.cf";
+    let mine = host.read(file).replace("biff = no", "biff = yes");
+    std::fs::write(host.path(file), &mine).expect("edited");
+    std::fs::remove_file(host.path("out/postfix/login_map")).expect("removed");
+
+    let refused = host.render(&[]);
+    assert_eq!(refused.status.code(), Some(73));
+    let shown = String::from_utf8(refused.stdout).expect("text");
+    has(&shown, "-biff = yes");
+    has(&shown, "+biff = no");
+    assert_eq!(host.read(file), mine);
+    assert!(
+        !host.path("out/postfix/login_map").exists(),
+        "all or nothing"
+    );
+
+    let forced = host.render(&["--force"]);
+    assert_eq!(forced.status.code(), Some(0));
+    has(
+        &String::from_utf8(forced.stdout).expect("text"),
+        "-biff = yes",
+    );
+    has(&host.read(file), "biff = no");
+    assert!(host.path("out/postfix/login_map").exists());
+}
+
+#[test]
+fn what_cannot_be_written_down_is_an_error_that_names_it() {
+    let cases = [
+        (
+            "mail_domain = chat.example",
+            r#"{"mail_usr": "x"}"#,
+            "mail_usr",
+        ),
+        (
+            "mail_domain = chat.example",
+            r#"{"mail_user": "a b"}"#,
+            "mail_user",
+        ),
+        (
+            "mail_domain = chat.example",
+            r#"{"mail_user": "x\nssl = no"}"#,
+            "mail_user",
+        ),
+        (
+            "mail_domain = chat.example",
+            r#"{"tls_key": "/k"}"#,
+            "tls_certificate",
+        ),
+        (
+            "mail_domain = chat.example",
+            r#"{"auth_socket": "/run/auth"}"#,
+            "/run/auth",
+        ),
+        (
+            "mail_domain = chat.example",
+            r#"{"milters": {"outgoing": "o.sock"}}"#,
+            "o.sock",
+        ),
+        ("mail_domain =", "{}", "mail_domain"),
+    ];
+    for (ini, layout, named) in cases {
+        let host = Host::new(ini, layout);
+        let done = host.render(&[]);
+        let why = String::from_utf8_lossy(&done.stderr).into_owned();
+        assert_eq!(done.status.code(), Some(78), "{layout}: {why}");
+        assert!(why.contains(named), "{layout}: {why}");
+        assert!(!host.path("out").exists(), "{layout}");
+    }
+}
