@@ -23,7 +23,7 @@ mod ini;
 mod keys;
 mod values;
 
-pub use keys::{Default, KEYS, Key};
+pub use keys::{DefaultValue, KEYS, Key};
 pub use values::{IrohRelay, Tls, TlsMode};
 
 /// All of `chatmail.ini`, with the defaults of [`KEYS`] filled in. Field names are the keys.
@@ -146,7 +146,7 @@ impl Config {
         })?;
         let default_dir;
         let mailboxes_dir = match params.of("mailboxes_dir") {
-            (None, Some(Default::OfDomain(pattern))) => {
+            (None, Some(DefaultValue::OfDomain(pattern))) => {
                 default_dir = pattern.replace("{}", mail_domain.bare());
                 values::absolute_path(&default_dir)
                     .map_err(|problem| params.error("mailboxes_dir", problem))?
@@ -226,7 +226,7 @@ impl Params<'_> {
     }
 
     /// What the file says, and the default.
-    fn of(&self, key: &str) -> (Option<&str>, Option<Default>) {
+    fn of(&self, key: &str) -> (Option<&str>, Option<DefaultValue>) {
         (self.value(key), keys::default(key))
     }
 
@@ -247,9 +247,9 @@ impl Params<'_> {
     ) -> Result<T, ConfigError> {
         let value = match self.of(key) {
             (Some(value), Some(_)) => Some(value),
-            (None, Some(Default::Value(value))) => Some(value),
-            (None, Some(Default::Unset)) => None,
-            (None, Some(Default::Required)) => return Err(self.error(key, "must be set")),
+            (None, Some(DefaultValue::Value(value))) => Some(value),
+            (None, Some(DefaultValue::Unset)) => None,
+            (None, Some(DefaultValue::Required)) => return Err(self.error(key, "must be set")),
             // A slip in this file, found by the first test.
             _ => return Err(self.error(key, "has no default value")),
         };

@@ -23,6 +23,7 @@
 //! it into a temporary failure: never an accept, never a bounce.
 
 #![forbid(unsafe_code)]
+#![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod address;
 #[cfg(feature = "auth")]

@@ -71,8 +71,7 @@ impl PasswordHash {
 
     /// Whether it is the hash of `password`. Takes as long for a wrong digest as for the right one.
     pub(super) fn matches(&self, password: &[u8]) -> bool {
-        // crypt ends a password at its NUL: the rest would not count.
-        if password.len() > PASSWORD_MAX || password.contains(&0) {
+        if password.len() > PASSWORD_MAX {
             return false;
         }
         let Some(parts) = split(&self.text) else {

@@ -143,7 +143,7 @@ fn ten_first_logins_at_once_make_one_account_and_the_first_password_wins() {
             Login::Created(..) => {}
             Login::Known(_) => assert!(same_password),
             Login::Refused(refusal) => {
-                assert!(!same_password && *refusal == Refusal::WrongPassword)
+                assert!(!same_password && *refusal == Refusal::WrongPassword);
             }
         }
     }
@@ -169,7 +169,7 @@ fn what_is_no_address_of_ours_is_unknown_and_leaves_nothing() {
         b"../../../x@chat.example",
         b"..@chat.example",
         b"a/b.12345@chat.example",
-        b"alice\0123@chat.example",
+        b"alice.12\0@chat.example",
         b"alice\n123@chat.example",
         b"a@b@chat.example",
     ] {

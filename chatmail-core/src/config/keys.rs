@@ -6,12 +6,12 @@ pub struct Key {
     /// As it stands in the file.
     pub name: &'static str,
     /// What holds when it does not stand there.
-    pub default: Default,
+    pub default: DefaultValue,
 }
 
 /// What holds when a key is missing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Default {
+pub enum DefaultValue {
     /// Nothing: the file is in error.
     Required,
     /// This value, written as in the file.
@@ -27,35 +27,35 @@ pub enum Default {
 const fn required(name: &'static str) -> Key {
     Key {
         name,
-        default: Default::Required,
+        default: DefaultValue::Required,
     }
 }
 
 const fn value(name: &'static str, default: &'static str) -> Key {
     Key {
         name,
-        default: Default::Value(default),
+        default: DefaultValue::Value(default),
     }
 }
 
 const fn of_domain(name: &'static str, default: &'static str) -> Key {
     Key {
         name,
-        default: Default::OfDomain(default),
+        default: DefaultValue::OfDomain(default),
     }
 }
 
 const fn unset(name: &'static str) -> Key {
     Key {
         name,
-        default: Default::Unset,
+        default: DefaultValue::Unset,
     }
 }
 
 const fn ignored(name: &'static str) -> Key {
     Key {
         name,
-        default: Default::Ignored,
+        default: DefaultValue::Ignored,
     }
 }
 
@@ -113,7 +113,7 @@ pub const KEYS: &[Key] = &[
 ];
 
 /// The default of `name`; `None` if there is no such key.
-pub(super) fn default(name: &str) -> Option<Default> {
+pub(super) fn default(name: &str) -> Option<DefaultValue> {
     KEYS.iter()
         .find(|key| key.name == name)
         .map(|key| key.default)

@@ -71,7 +71,7 @@ fn every_key_of_the_table_is_read_from_the_file() {
     let odd = "\u{1}";
     for key in KEYS {
         let text = match key.default {
-            Default::Required => format!("[params]\n{} = {odd}\n", key.name),
+            DefaultValue::Required => format!("[params]\n{} = {odd}\n", key.name),
             _ => format!(
                 "[params]\nmail_domain = chat.example\n{} = {odd}\n",
                 key.name
@@ -83,7 +83,7 @@ fn every_key_of_the_table_is_read_from_the_file() {
             Ok(config) => {
                 assert!(config.unknown_keys.is_empty(), "{}", key.name);
                 let seen = format!("{config:?}").contains("\\u{1}");
-                assert_eq!(seen, key.default != Default::Ignored, "{}", key.name);
+                assert_eq!(seen, key.default != DefaultValue::Ignored, "{}", key.name);
             }
         }
     }

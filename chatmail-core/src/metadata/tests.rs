@@ -233,7 +233,7 @@ fn tokens_set_at_the_same_time_all_stay() {
                 assert_eq!(
                     relay.set(TOKEN, format!("token{i}").as_bytes()),
                     SetAnswer::Stored
-                )
+                );
             });
         }
     });

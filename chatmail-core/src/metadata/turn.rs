@@ -97,4 +97,23 @@ mod tests {
         assert_eq!(line(Path::new("/nonexistent/turn.socket"), patience), None);
         assert_eq!(line(Path::new(""), patience), None);
     }
+
+    #[test]
+    fn a_service_that_sends_a_byte_now_and_then_does_not_hold_us() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("turn.socket");
+        let listener = UnixListener::bind(&path).unwrap();
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                let (mut stream, _) = listener.accept().unwrap();
+                // Ends early once the other side has hung up.
+                (0..40).all(|_| {
+                    thread::sleep(Duration::from_millis(10));
+                    stream.write_all(b"x").is_ok()
+                });
+                let _ = stream.write_all(b"\n");
+            });
+            assert_eq!(line(&path, Duration::from_millis(100)), None);
+        });
+    }
 }

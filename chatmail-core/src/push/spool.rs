@@ -53,6 +53,9 @@ pub struct Unreadable {
     pub path: PathBuf,
     /// Why.
     pub why: String,
+    /// Whether its content is at fault, so that it will never be one. Else it could not be read
+    /// this time, and the next attempt may do.
+    pub damaged: bool,
 }
 
 impl fmt::Display for Unreadable {
@@ -171,6 +174,7 @@ impl Iterator for Files {
         Some(entry.map(|entry| entry.path()).map_err(|error| Unreadable {
             path: self.dir.clone(),
             why: error.to_string(),
+            damaged: false,
         }))
     }
 }
@@ -190,6 +194,7 @@ impl Pending {
                 return Err(Unreadable {
                     path,
                     why: error.kind().to_string(),
+                    damaged: false,
                 });
             }
         };
@@ -203,6 +208,7 @@ impl Pending {
             Err(why) => Err(Unreadable {
                 path,
                 why: why.to_owned(),
+                damaged: true,
             }),
         }
     }
