@@ -83,6 +83,7 @@ fn same_file(file: &File, path: &Path) -> io::Result<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::symlink;
 
     #[test]
     fn a_lock_excludes_others_until_it_is_dropped() {
@@ -99,17 +100,21 @@ mod tests {
     fn who_waited_for_a_removed_mailbox_locks_the_new_one() {
         let base = tempfile::tempdir().unwrap();
         let path = base.path().join("alice@chat.example");
-        fs::create_dir(&path).unwrap();
+        // Through links, so that one takes the place of the other in one step.
+        for name in ["old", "new"] {
+            fs::create_dir(base.path().join(name)).unwrap();
+        }
+        symlink("old", &path).unwrap();
+        symlink("new", base.path().join("next")).unwrap();
         let old = lock(&path, Duration::ZERO).unwrap();
         thread::scope(|scope| {
             let waiting = scope.spawn(|| lock(&path, Duration::from_secs(20)).unwrap());
             // Whenever the other thread gets to open the directory, it must end with the new one.
             thread::sleep(Duration::from_millis(10));
-            fs::rename(&path, base.path().join("gone")).unwrap();
-            fs::create_dir(&path).unwrap();
+            fs::rename(base.path().join("next"), &path).unwrap();
             drop(old);
-            let new = waiting.join().unwrap();
-            assert!(same_file(&new.dir, &path).unwrap());
+            let locked = waiting.join().unwrap();
+            assert!(same_file(&locked.dir, &base.path().join("new")).unwrap());
         });
     }
 
