@@ -26,19 +26,38 @@ struct Arguments {
 
 const AFTER_HELP: &str = "\
 Examples:
-  cargo xtask relay             a private relay on loopback, until Ctrl-C
-  cargo xtask relay --check     start one, send mail through it, say what worked, stop
-  cargo xtask test              everything CI runs
+  cargo xtask relay           a private relay on loopback, until Ctrl-C
+  cargo xtask relay --check   start one, send mail through it, say what worked, stop
+  cargo xtask test            everything CI runs
 
-Both work on a bare Debian machine with Rust and a C compiler. System packages that are missing are named, with the
-reason, and installed with apt-get; you are asked first, unless CI=true is set or the standard input is no terminal.
-That, and starting mail servers, takes root: as another user the command runs itself again through sudo.";
+Both work on a bare Debian machine with Rust and a C compiler. System packages that are missing are \
+named, with the reason, and installed with apt-get; you are asked first, unless CI=true is set or \
+the standard input is no terminal. That, and starting mail servers, takes root: as another user \
+the command runs itself again through sudo.";
 
 #[derive(Subcommand)]
 enum Chore {
-    /// Run a complete private relay on loopback: own Dovecot, Postfix, filter and notification service.
+    /// Run a complete private relay on loopback: own Dovecot, Postfix, filter and notification service
+    ///
+    /// Installs the system packages that are missing, builds, writes an instance with directories,
+    /// ports and a certificate of its own below target/relay, starts it, prints an account with its
+    /// dclogin: link and QR code for Delta Chat, and runs until Ctrl-C. Then it stops everything it
+    /// started; mailboxes are kept for the next run.
+    ///
+    /// Mail servers of the distribution are left alone, and no mail leaves the machine. Dovecot
+    /// loads auth modules from one fixed directory only: libauthdb_chatmail.so is installed there,
+    /// and stays.
+    ///
+    /// While the relay runs, DIR/endpoints.json says where everything is: ports, sockets,
+    /// mailboxes, configuration, process ids. A part of ours that dies is started again.
     Relay(relay::Options),
-    /// Run everything CI runs: formatting, lints, the C code, and every test against real servers.
+    /// Run everything CI runs: formatting, lints, the C code, and every test against real servers
+    ///
+    /// Installs the system packages that are missing, then: formatting; clippy, where a warning is
+    /// an error; the C code of the Dovecot modules, where a warning is an error; the unit and
+    /// integration tests of all crates; and the end-to-end tests, which start private relays and
+    /// send mail through them with Delta Chat and with clients of their own. Delta Chat comes from
+    /// PyPI, into a virtual environment below target/.
     Test(test::Options),
 }
 

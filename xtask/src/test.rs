@@ -10,18 +10,13 @@ use crate::command::{cargo, cargo_as_root, run};
 use crate::terminal::{Seconds, say, stage};
 use crate::{build, interrupt, packages, privilege};
 
-/// Run everything CI runs.
-///
-/// Installs the system packages that are missing, then: formatting; clippy, where a warning is an error; the C code of
-/// the Dovecot modules, where a warning is an error; the unit and integration tests of all crates; and the end-to-end
-/// tests, which start private relays and send mail through them with Delta Chat and with clients of their own. Delta
-/// Chat comes from PyPI, into a virtual environment under target/.
+/// Arguments of `cargo xtask test`.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
   cargo xtask test                    everything
   cargo xtask test --keep-going       all stages, even if an early one fails
-  cargo test -p chatmail-core         the tests of one crate, without any set-up
+  cargo test -p chatmail-core         tests of one crate, without any set-up
 
 Exit status: 0 if everything passed, 1 otherwise.")]
 pub(crate) struct Options {

@@ -36,22 +36,16 @@ use supervise::Supervisor;
 /// How often the parts are looked after.
 const ROUND: Duration = Duration::from_millis(50);
 
-/// Run a complete private relay on loopback: own Dovecot, Postfix, filter and notification service.
-///
-/// Installs the system packages that are missing, builds, writes an instance below target/relay with its own
-/// directories, ports and certificate, starts it, prints an account with its `dclogin:` link and QR code, and runs until
-/// Ctrl-C. Then it stops everything it started. Mailboxes are kept for the next run. Mail servers of the distribution
-/// are left alone, and no mail leaves the machine.
-///
-/// While it runs, DIR/endpoints.json says where everything is: ports, sockets, mailboxes, configuration, process ids.
+/// Arguments of `cargo xtask relay`.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
-  cargo xtask relay                                   chat.test, in target/relay, on free ports
-  cargo xtask relay --check                           start, send mail through it, stop; exit status 0 or 1
-  cargo xtask relay --dir /tmp/a --base-port 21000    another instance beside the first
-  cargo xtask relay --config /etc/chatmail.ini        your relay's limits; the file itself is not changed
-  cargo xtask relay --stop target/relay               stop it from another terminal
+  cargo xtask relay                      chat.test, in target/relay, on free ports
+  cargo xtask relay --check              start, send mail through it, stop: exit status 0 or 1
+  cargo xtask relay --dir /tmp/a         another instance beside the first
+  cargo xtask relay --config /etc/chatmail.ini
+                                         your relay's limits; the file itself is not changed
+  cargo xtask relay --stop target/relay  stop it from another terminal
 
 Exit status: 0 stopped as asked, or every step of --check passed; 1 otherwise.")]
 pub(crate) struct Options {
