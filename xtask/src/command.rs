@@ -29,12 +29,30 @@ pub(crate) fn cargo_as_root(words: &str) -> Command {
     with_words(Command::new(cargo_program()), words)
 }
 
+/// Beginnings of the names of what cargo tells a program about its package.
+const OF_A_PACKAGE: &[&str] = &[
+    "CARGO_PKG_",
+    "CARGO_MANIFEST_",
+    "CARGO_CRATE_",
+    "CARGO_BIN_",
+    "CARGO_PRIMARY_",
+    "OUT_DIR",
+];
+
 fn cargo_program() -> std::ffi::OsString {
     std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
 }
 
 fn with_words(mut command: Command, words: &str) -> Command {
     command.current_dir(workspace()).args(words.split(' '));
+    // `cargo run` and `cargo test` tell their program about its package. A cargo that inherits that takes it for a
+    // change in the environment of some build scripts, and builds much again.
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if OF_A_PACKAGE.iter().any(|start| text.starts_with(start)) {
+            command.env_remove(&name);
+        }
+    }
     command
 }
 
