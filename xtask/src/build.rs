@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
-use crate::command::{cargo, run, workspace};
+use crate::command::{cargo, run, target_directory, workspace};
 use crate::privilege::{as_caller, give_to_caller};
 use crate::terminal::stage;
 
@@ -31,49 +31,29 @@ pub(crate) struct Artifacts {
 
 /// Builds everything a relay runs; does next to nothing if it is built already.
 pub(crate) fn relay() -> Result<Artifacts> {
-    let profile = profile_directory()?;
-    let ours = profile.join("chatmail");
+    let target = target_directory()?;
+    let ours = target.join("chatmail");
     let _one_at_a_time = exclusive(&ours)?;
     stage(
         "building chatmail and chatmail-milter (the first time takes a few minutes)",
-        || {
-            run(&mut cargo(
-                "build --release --package chatmail-relay --package chatmail-milter --bins",
-            ))
-        },
+        || cargo("build --release --package chatmail-relay --package chatmail-milter --bins"),
     )?;
     let auth = stage("building the library for Dovecot's auth module", || {
-        library(&profile, &ours, "auth", AUTH_FEATURES)
+        library(&target, &ours, "auth", AUTH_FEATURES)
     })?;
     let mail = stage("building the library for Dovecot's mail module", || {
-        library(&profile, &ours, "mail", MAIL_FEATURES)
+        library(&target, &ours, "mail", MAIL_FEATURES)
     })?;
     let modules = ours.join("dovecot-plugin");
     stage("building the Dovecot modules", || {
         dovecot_modules(&modules, &auth, &mail)
     })?;
     Ok(Artifacts {
-        chatmail: existing(profile.join("release/chatmail"))?,
-        milter: existing(profile.join("release/chatmail-milter"))?,
+        chatmail: existing(target.join("release/chatmail"))?,
+        milter: existing(target.join("release/chatmail-milter"))?,
         auth_module: existing(modules.join("auth/libauthdb_chatmail.so"))?,
         mail_plugin: existing(modules.join("lib90_chatmail_plugin.so"))?,
     })
-}
-
-/// The directory that holds `debug` and `release`. This program itself lies in `debug`.
-pub(crate) fn profile_directory() -> Result<PathBuf> {
-    let program = std::env::current_exe().context("cannot find the path of this program")?;
-    let directory = program.ancestors().find(|d| {
-        d.file_name()
-            .is_some_and(|name| name == "debug" || name == "release")
-    });
-    match directory.and_then(Path::parent) {
-        Some(parent) => Ok(parent.to_owned()),
-        None => bail!(
-            "{} does not lie in a cargo target directory: run it through `cargo xtask`",
-            program.display()
-        ),
-    }
 }
 
 /// Two instances that start at the same time must not copy and link over each other.
@@ -88,14 +68,14 @@ fn exclusive(directory: &Path) -> Result<File> {
 }
 
 /// The static library with some features, in a place of its own.
-fn library(profile: &Path, ours: &Path, name: &str, features: &str) -> Result<PathBuf> {
-    run(&mut cargo(&format!(
+fn library(target: &Path, ours: &Path, name: &str, features: &str) -> Result<PathBuf> {
+    cargo(&format!(
         "build --release --package chatmail-ffi --lib --no-default-features --features {features}"
-    )))?;
+    ))?;
     let directory = ours.join(name);
     create_directory(&directory)?;
     let (from, to) = (
-        profile.join("release/libchatmail.a"),
+        target.join("release/libchatmail.a"),
         directory.join("libchatmail.a"),
     );
     let bytes = fs::read(&from).with_context(|| format!("cannot read {}", from.display()))?;

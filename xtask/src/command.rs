@@ -1,7 +1,7 @@
 //! Commands that are run for their effect: cargo and make.
 
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
@@ -19,14 +19,30 @@ pub(crate) fn workspace() -> &'static Path {
         .unwrap_or(Path::new("."))
 }
 
-/// `cargo WORDS` in the root of the repository, by the calling user.
-pub(crate) fn cargo(words: &str) -> Command {
-    with_words(as_caller(cargo_program()), words)
+/// The directory that holds `debug` and `release`. This program itself lies in `debug`.
+pub(crate) fn target_directory() -> Result<PathBuf> {
+    let program = std::env::current_exe().context("cannot find the path of this program")?;
+    let profile = program.ancestors().find(|directory| {
+        let name = directory.file_name();
+        name.is_some_and(|name| name == "debug" || name == "release")
+    });
+    match profile.and_then(Path::parent) {
+        Some(parent) => Ok(parent.to_owned()),
+        None => bail!(
+            "{} does not lie in a cargo target directory: run it through `cargo xtask`",
+            program.display()
+        ),
+    }
 }
 
-/// `cargo WORDS` by root, for tests that start servers. What it runs should be built already.
-pub(crate) fn cargo_as_root(words: &str) -> Command {
-    with_words(Command::new(cargo_program()), words)
+/// Runs `cargo WORDS` in the root of the repository, as the calling user.
+pub(crate) fn cargo(words: &str) -> Result<()> {
+    run(&mut with_words(as_caller(cargo_program()), words)?)
+}
+
+/// Runs `cargo WORDS` as root, for tests that start servers. What it runs should be built already.
+pub(crate) fn cargo_as_root(words: &str) -> Result<()> {
+    run(&mut with_words(Command::new(cargo_program()), words)?)
 }
 
 /// Beginnings of the names of what cargo tells a program about its package.
@@ -43,8 +59,12 @@ fn cargo_program() -> std::ffi::OsString {
     std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
 }
 
-fn with_words(mut command: Command, words: &str) -> Command {
+fn with_words(mut command: Command, words: &str) -> Result<Command> {
     command.current_dir(workspace()).args(words.split(' '));
+    // What it builds must be where this program looks for it, however this program was started.
+    command
+        .env("CARGO_TARGET_DIR", target_directory()?)
+        .env_remove("CARGO_BUILD_TARGET");
     // `cargo run` and `cargo test` tell their program about its package. A cargo that inherits that takes it for a
     // change in the environment of some build scripts, and builds much again.
     for (name, _) in std::env::vars_os() {
@@ -53,7 +73,7 @@ fn with_words(mut command: Command, words: &str) -> Command {
             command.env_remove(&name);
         }
     }
-    command
+    Ok(command)
 }
 
 /// Runs a command to its end and fails if it does. A request to stop ends it, with all it started.

@@ -6,7 +6,7 @@ use std::time::Instant;
 use anyhow::{Result, bail};
 use clap::Args;
 
-use crate::command::{cargo, cargo_as_root, run};
+use crate::command::{cargo, cargo_as_root};
 use crate::terminal::{Seconds, say, stage};
 use crate::{build, interrupt, packages, privilege};
 
@@ -29,25 +29,19 @@ pub(crate) struct Options {
 type Stage = (&'static str, fn() -> Result<()>);
 
 const STAGES: &[Stage] = &[
-    ("formatting", || run(&mut cargo("fmt --all --check"))),
+    ("formatting", || cargo("fmt --all --check")),
     ("clippy", || {
-        run(&mut cargo(
-            "clippy --workspace --all-targets -- --deny warnings",
-        ))
+        cargo("clippy --workspace --all-targets -- --deny warnings")
     }),
     ("release build and the C code", || build::relay().map(drop)),
     ("tests of all crates", || {
-        run(&mut cargo(
-            "test --workspace --exclude chatmail-tests --no-fail-fast",
-        ))
+        cargo("test --workspace --exclude chatmail-tests --no-fail-fast")
     }),
     ("end-to-end tests", || {
         // Built by the caller, so that nothing under target/ is root's; run by root, who may start mail servers.
-        run(&mut cargo("build --package xtask"))?;
-        run(&mut cargo("test --package chatmail-tests --no-run"))?;
-        run(&mut cargo_as_root(
-            "test --package chatmail-tests --no-fail-fast",
-        ))
+        cargo("build --package xtask")?;
+        cargo("test --package chatmail-tests --no-run")?;
+        cargo_as_root("test --package chatmail-tests --no-fail-fast")
     }),
 ];
 
