@@ -14,16 +14,23 @@ const NEW: Duration = Duration::ZERO;
 
 /// Runs the service in the background of the test, with retries after milliseconds.
 fn serve(relay: &Relay) -> JoinHandle<()> {
+    run(service(relay))
+}
+
+fn run(service: Service) -> JoinHandle<()> {
+    tokio::spawn(async move { service.run(std::future::pending()).await.expect("runs") })
+}
+
+fn service(relay: &Relay) -> Service {
     let config = Config::load(&relay.config_file()).expect("chatmail.ini");
     let schedule = |since: SystemTime, failures: u32, now: SystemTime| {
         let pause = [0, 10, 20, 40, 80].get(failures as usize)?;
         let age = now.duration_since(since).unwrap_or_default();
         (age < Duration::from_secs(3600)).then_some(Duration::from_millis(*pause))
     };
-    let service = Service::new(&config)
+    Service::new(&config)
         .expect("a service")
-        .with_schedule(schedule);
-    tokio::spawn(async move { service.run(std::future::pending()).await.expect("runs") })
+        .with_schedule(schedule)
 }
 
 #[tokio::test]
@@ -189,6 +196,22 @@ async fn what_is_no_notification_is_cleared_away() {
     serve(&relay);
     eventually("an empty spool", || relay.spooled().is_empty()).await;
     assert_eq!(server.tokens(), ["openpgp:good"]);
+}
+
+#[tokio::test]
+async fn a_file_the_watch_does_not_tell_of_is_found_by_the_sweep() {
+    let server = PushServer::http(|_, _| Answer::Status(200)).await;
+    let relay = Relay::new(&server);
+    relay.notify("openpgp:first", NEW);
+    run(service(&relay).with_sweep_every(Duration::from_millis(50)));
+    eventually("the start", || relay.spooled().is_empty()).await;
+    // A link is no rename.
+    let file = relay.notify("openpgp:linked", NEW);
+    let elsewhere = relay.directory.path().join("elsewhere");
+    std::fs::rename(&file, &elsewhere).expect("away before the service looks");
+    std::fs::hard_link(&elsewhere, relay.spool().join("linked")).expect("a link");
+    eventually("an empty spool", || relay.spooled().is_empty()).await;
+    assert_eq!(server.tokens(), ["openpgp:first", "openpgp:linked"]);
 }
 
 #[tokio::test]

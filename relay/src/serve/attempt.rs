@@ -32,7 +32,9 @@ pub(super) enum Outcome {
         /// The push service is to blame, not this notification.
         unwell: bool,
     },
-    /// The file is of no more use and cannot be removed, or cannot even be read.
+    /// The file cannot be read now: out of descriptors, no permission. It is there.
+    CannotRead(String),
+    /// The file is of no more use and cannot be removed.
     Stuck(String),
 }
 
@@ -102,10 +104,12 @@ impl Attempt {
     }
 }
 
-/// What is no notification goes, unless it only could not be read now: out of descriptors, no
-/// permission.
+/// What is no notification goes; what only cannot be read now may be one.
 fn clear_away(file: &Path, why: String) -> Outcome {
-    match std::fs::read(file).and_then(|_| std::fs::remove_file(file)) {
+    if std::fs::read(file).is_err() {
+        return Outcome::CannotRead(why);
+    }
+    match std::fs::remove_file(file) {
         Ok(()) => Outcome::Unreadable(why),
         Err(stays) => Outcome::Stuck(format!("{why}; {stays}")),
     }

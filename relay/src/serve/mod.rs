@@ -43,6 +43,9 @@ const SWEEP: Duration = Duration::from_secs(30);
 /// The same where there is no watch: no inotify instance was left.
 const SWEEP_WITHOUT_WATCH: Duration = Duration::from_secs(1);
 
+/// How long a file that could not be read is left alone.
+const READ_AGAIN: Duration = Duration::from_secs(60);
+
 /// The push delivery of one relay.
 pub struct Service {
     spool: Spool,
@@ -50,6 +53,7 @@ pub struct Service {
     queue: Queue,
     in_flight: JoinSet<(Entry, Outcome)>,
     health: Health,
+    sweep_every: Duration,
 }
 
 impl Service {
@@ -72,6 +76,7 @@ impl Service {
             queue: Queue::default(),
             in_flight: JoinSet::new(),
             health: Health::default(),
+            sweep_every: SWEEP,
         })
     }
 
@@ -82,6 +87,12 @@ impl Service {
         schedule: impl Fn(SystemTime, u32, SystemTime) -> Option<Duration> + Send + Sync + 'static,
     ) -> Service {
         self.attempt.schedule = Arc::new(schedule);
+        self
+    }
+
+    /// Replaces the 30 seconds between two sweeps of the spool, for tests.
+    pub fn with_sweep_every(mut self, period: Duration) -> Service {
+        self.sweep_every = period;
         self
     }
 
@@ -107,10 +118,9 @@ impl Service {
             self.queue.len(),
             self.spool.dir().display()
         );
-        let period = if watch.is_some() {
-            SWEEP
-        } else {
-            SWEEP_WITHOUT_WATCH
+        let period = match watch {
+            Some(_) => self.sweep_every,
+            None => SWEEP_WITHOUT_WATCH,
         };
         let mut sweeps = tokio::time::interval_at(Instant::now() + period, period);
         sweeps.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -206,6 +216,12 @@ impl Service {
                 }
                 debug!(file, "not delivered, next attempt in {after:?}: {why}");
                 self.queue.retry(entry, Instant::now() + after);
+            }
+            Outcome::CannotRead(why) => {
+                if entry.failed == 0 {
+                    error!(file, "cannot be read, will try again: {why}");
+                }
+                self.queue.retry(entry, Instant::now() + READ_AGAIN);
             }
             // It stays known, so that this process does not send it again and again.
             Outcome::Stuck(why) => error!(file, "left in the spool: {why}"),
