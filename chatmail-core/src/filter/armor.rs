@@ -2,7 +2,7 @@
 //!
 //! Every line is validated; only lines that hold packet headers or the small packets are decoded.
 //! The ciphertext, nearly all of a large message, is passed over in whole lines whose alphabet is
-//! checked sixteen characters at a time with comparisons the compiler turns into vector code.
+//! checked in blocks with comparisons the compiler turns into vector code.
 //! The CRC24 line may be there or not; RFC 9580 section 6.1 forbids rejecting on its value.
 
 use super::limits;
@@ -104,14 +104,14 @@ impl Armor {
         let most = (skippable / decoded).min((chunk.len() / stride) as u64);
         let mut lines = 0;
         let valid = |batch: &[u8]| {
-            let mut bad = Bad::default();
+            let mut bad = 0;
             let mut ends = true;
             for line in batch.chunks_exact(stride) {
                 let (data, end) = line.split_at(length);
-                bad.add(data);
+                bad |= outside_any(data);
                 ends &= end == line_end;
             }
-            ends && bad.is_none()
+            ends && bad == 0
         };
         let region = chunk.get(..most as usize * stride).unwrap_or_default();
         'region: for batch in region.chunks(stride * BATCH) {
@@ -144,9 +144,11 @@ impl Armor {
         self.header_bytes += line.len();
         let known = std::str::from_utf8(line)
             .ok()
-            .and_then(|line| line.split_once(": "))
+            .and_then(|line| line.split_once(':'))
             .is_some_and(|(key, value)| {
-                HEADER_KEYS.contains(&key) && !value.contains(char::is_control)
+                HEADER_KEYS.contains(&key)
+                    && (value.is_empty() || value.starts_with(' '))
+                    && !value.contains(char::is_control)
             });
         let fits = self.header_bytes <= limits::ARMOR_HEADER_BYTES;
         match self.direction == Direction::Incoming && known && fits {
@@ -184,15 +186,26 @@ impl Armor {
     fn decode(&mut self, characters: &[u8]) -> Result<(), Reason> {
         let mut decoded = [0; limits::LINE_BYTES];
         let mut size = 0;
-        for &character in characters {
-            self.carry = (self.carry << 6) | u32::from(sextet(character));
+        let mut put = |carry: u32| {
+            let [_, quantum @ ..] = carry.to_be_bytes();
+            if let Some(place) = decoded.get_mut(size..size + 3) {
+                place.copy_from_slice(&quantum);
+            }
+            size += 3;
+        };
+        let mut rest = characters;
+        if self.carried == 0 {
+            let (quanta, tail) = characters.as_chunks::<4>();
+            for &[a, b, c, d] in quanta {
+                put(sextet(a) << 18 | sextet(b) << 12 | sextet(c) << 6 | sextet(d));
+            }
+            rest = tail;
+        }
+        for &character in rest {
+            self.carry = (self.carry << 6) | sextet(character);
             self.carried += 1;
             if self.carried == 4 {
-                let [_, quantum @ ..] = self.carry.to_be_bytes();
-                if let Some(place) = decoded.get_mut(size..size + 3) {
-                    place.copy_from_slice(&quantum);
-                }
-                size += 3;
+                put(self.carry);
                 self.carry = 0;
                 self.carried = 0;
             }
@@ -246,34 +259,19 @@ fn trim_end(mut line: &[u8]) -> &[u8] {
 
 /// Whether every character is of the base64 alphabet (RFC 4648 section 4).
 fn is_base64(characters: &[u8]) -> bool {
-    let mut bad = Bad::default();
-    bad.add(characters);
-    bad.is_none()
+    outside_any(characters) == 0
 }
 
-/// Sixteen lanes that remember whether a character outside the alphabet went by. Fixed lanes, no
-/// branch and no table, so that it becomes vector code without any `unsafe`.
-#[derive(Default)]
-struct Bad([u8; 16]);
-
-impl Bad {
-    #[inline]
-    fn add(&mut self, characters: &[u8]) {
-        let (blocks, rest) = characters.as_chunks::<16>();
-        for block in blocks {
-            for (lane, &character) in self.0.iter_mut().zip(block) {
-                *lane |= outside(character);
-            }
-        }
-        for &character in rest {
-            self.0[0] |= outside(character);
-        }
-    }
-
-    #[inline]
-    fn is_none(&self) -> bool {
-        self.0 == [0; 16]
-    }
+/// Not 0 if a character is outside the alphabet. A fold over a block of fixed size, with neither
+/// branch nor table, is what the compiler turns into vector code without any `unsafe`.
+#[inline]
+fn outside_any(characters: &[u8]) -> u8 {
+    let fold = |bad, &character: &u8| bad | outside(character);
+    let (blocks, rest) = characters.as_chunks::<64>();
+    let bad = blocks
+        .iter()
+        .fold(0, |bad, block| bad | block.iter().fold(0, fold));
+    rest.iter().fold(bad, fold)
 }
 
 /// 0 for a character of the alphabet, else 1. `/` and the digits are neighbours; bit 5 tells
@@ -287,14 +285,18 @@ fn outside(character: u8) -> u8 {
 }
 
 /// The 6 bits of a character of the alphabet.
-fn sextet(character: u8) -> u8 {
-    match character {
-        b'A'..=b'Z' => character - b'A',
-        b'a'..=b'z' => character - b'a' + 26,
-        b'0'..=b'9' => character - b'0' + 52,
-        b'+' => 62,
-        _ => 63,
-    }
+fn sextet(character: u8) -> u32 {
+    const SEXTETS: [u8; 256] = {
+        let alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+        let mut sextets = [0; 256];
+        let mut at = 0;
+        while at < alphabet.len() {
+            sextets[alphabet[at] as usize] = at as u8;
+            at += 1;
+        }
+        sextets
+    };
+    u32::from(SEXTETS[usize::from(character)])
 }
 
 #[cfg(test)]

@@ -41,9 +41,11 @@ use Direction::{Incoming, Outgoing};
 const ADDRESSES: usize = 32 * 1024;
 /// Bytes of a field that holds message ids; mail programs keep some dozen in a thread.
 const THREAD: usize = 8 * 1024;
-/// Bytes of a field that holds one short value.
+/// Bytes of a field that holds one address, or a structured value.
 const SHORT: usize = 512;
-/// Bytes of a signature or key.
+/// Bytes of a field that holds one word or date.
+const WORD: usize = 100;
+/// Bytes of a signature.
 const SIGNATURE: usize = 16 * 1024;
 
 /// The first row that fits decides. Outgoing fields without a row are deleted, incoming ones stay.
@@ -51,7 +53,7 @@ const RULES: &[Rule] = &[
     // Who and when: what mail needs to arrive and to be answered.
     row(Outgoing, "from", Keep(SHORT)),
     row(Outgoing, "to", Keep(ADDRESSES)),
-    row(Outgoing, "date", Keep(SHORT)),
+    row(Outgoing, "date", Keep(WORD)),
     row(Outgoing, "message-id", Keep(SHORT)),
     row(Outgoing, "cc", Keep(ADDRESSES)),
     row(Outgoing, "sender", Keep(SHORT)),
@@ -62,16 +64,17 @@ const RULES: &[Rule] = &[
     // Always readable by everyone on the way: says nothing.
     row(Outgoing, "subject", Replace("[...]")),
     // How to read the body. The grammar looks at these.
-    row(Outgoing, "mime-version", Keep(SHORT)),
-    row(Outgoing, "content-*", Keep(SHORT)),
+    row(Outgoing, "mime-version", Keep(WORD)),
+    row(Outgoing, "content-type", Keep(SHORT)),
+    row(Outgoing, "content-*", Keep(WORD)),
     // Delta Chat's own: recognised before decryption, or steps before there is a key.
-    row(Outgoing, "chat-version", Keep(SHORT)),
-    row(Outgoing, "chat-is-post-message", Keep(SHORT)),
+    row(Outgoing, "chat-version", Keep(WORD)),
+    row(Outgoing, "chat-is-post-message", Keep(WORD)),
     row(Outgoing, "secure-join*", Keep(SHORT)),
-    row(Outgoing, "autocrypt", Keep(SIGNATURE)),
+    row(Outgoing, "autocrypt", Keep(limits::HEADER_FIELD_BYTES)),
     // Keeps automatic answers from answering each other (RFC 3834); old mailers know Precedence.
-    row(Outgoing, "auto-submitted", Keep(SHORT)),
-    row(Outgoing, "precedence", Keep(SHORT)),
+    row(Outgoing, "auto-submitted", Keep(WORD)),
+    row(Outgoing, "precedence", Keep(WORD)),
     // Mailing lists (RFC 2369, RFC 2919) that are run by a bot.
     row(Outgoing, "list-*", Keep(SHORT)),
     // Signatures of a milter before us.
@@ -375,9 +378,11 @@ fn refusal(reason: Reason, offset: u64) -> Refusal {
 fn top_type(value: &[u8]) -> Option<TopType> {
     let media_type = MediaType::parse(value)?;
     let only = |names: &[&str]| {
-        media_type
-            .parameters()
-            .all(|(name, _)| names.iter().any(|known| name.eq_ignore_ascii_case(known)))
+        media_type.parameters().all(|(name, content)| {
+            names.iter().any(|known| name.eq_ignore_ascii_case(known))
+                // Proton writes it; a multipart has no use for it.
+                || name.eq_ignore_ascii_case("charset") && mime::is_ascii_charset(content)
+        })
     };
     if media_type.is("multipart/encrypted") {
         let boundary = media_type.boundary()?;

@@ -22,7 +22,9 @@ impl<'v> MediaType<'v> {
     /// `None`: not in the strict grammar.
     pub(super) fn parse(value: &'v [u8]) -> Option<MediaType<'v>> {
         let value = std::str::from_utf8(value).ok()?;
-        if value.len() > limits::MIME_VALUE_BYTES || value.contains("=?") {
+        if value.len() > limits::MIME_VALUE_BYTES
+            || value.as_bytes().windows(2).any(|pair| pair == b"=?")
+        {
             return None;
         }
         let mut rest = skip_space(value)?;
@@ -101,9 +103,7 @@ impl<'v> MediaType<'v> {
     pub(super) fn boundary(&self) -> Option<&'v str> {
         let boundary = self.parameter("boundary")?;
         let plain = boundary.len() <= limits::BOUNDARY_BYTES
-            && boundary
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || b"'()+_,-./:=?".contains(&byte))
+            && boundary.bytes().all(|byte| BOUNDARY.contains(byte))
             && !boundary.starts_with("---BEGIN")
             && !boundary.starts_with("---END");
         plain.then_some(boundary)
@@ -142,12 +142,40 @@ fn skip_space(mut text: &str) -> Option<&str> {
 
 /// `token` of RFC 2045.
 fn is_token(byte: u8) -> bool {
-    byte.is_ascii_graphic() && !b"()<>@,;:\\\"/[]?=".contains(&byte)
+    TOKEN.contains(byte)
 }
 
 /// `attribute` of RFC 2231: a token without what marks its extended form.
 fn is_attribute(byte: u8) -> bool {
-    is_token(byte) && !b"*'%".contains(&byte)
+    is_token(byte) && !matches!(byte, b'*' | b'\'' | b'%')
+}
+
+const TOKEN: Bytes = Bytes::graphic(b"()<>@,;:\\\"/[]?=");
+const BOUNDARY: Bytes = Bytes::graphic(b"!\"#$%&*;<>@[\\]^`{|}~");
+
+/// A set of bytes, built by the compiler: each byte of a header is looked up once or twice.
+struct Bytes([bool; 256]);
+
+impl Bytes {
+    /// Printable ASCII without the space and without these.
+    const fn graphic(without: &[u8]) -> Bytes {
+        let mut set = [false; 256];
+        let mut byte = b'!';
+        while byte <= b'~' {
+            set[byte as usize] = true;
+            byte += 1;
+        }
+        let mut at = 0;
+        while at < without.len() {
+            set[without[at] as usize] = false;
+            at += 1;
+        }
+        Bytes(set)
+    }
+
+    fn contains(&self, byte: u8) -> bool {
+        self.0[usize::from(byte)]
+    }
 }
 
 #[cfg(test)]
@@ -214,8 +242,7 @@ mod tests {
     fn a_boundary_that_readers_may_miss_is_none() {
         let boundary = |value: &str| {
             let value = format!("multipart/mixed; boundary=\"{value}\"");
-            let media_type = MediaType::parse(value.as_bytes()).expect("readable");
-            media_type.boundary().is_some()
+            MediaType::parse(value.as_bytes()).is_some_and(|read| read.boundary().is_some())
         };
         assert!(boundary(&"b".repeat(70)));
         assert!(boundary("----=_Part'()+,-./:=1"));
@@ -223,6 +250,18 @@ mod tests {
         assert!(!boundary("a b"));
         assert!(!boundary("a "));
         assert!(!boundary("a<b"));
+        let allowed: String = (b' '..=b'~')
+            .map(char::from)
+            .filter(|c| boundary(&c.to_string()))
+            .collect();
+        let letters = ('A'..='Z').chain('a'..='z').collect::<String>();
+        for c in allowed.chars() {
+            assert!(
+                letters.contains(c) || "0123456789'()+_,-./:=?".contains(c),
+                "{c}"
+            );
+        }
+        assert_eq!(allowed.len(), 26 + 26 + 10 + 12);
         assert!(!boundary("---BEGIN PGP MESSAGE-----"));
         assert!(!boundary("---END"));
     }

@@ -41,6 +41,8 @@ pub mod rate;
 mod raw;
 mod reply;
 mod session_key;
+#[cfg(test)]
+mod tests;
 mod verdict;
 
 use std::io;
@@ -85,7 +87,8 @@ enum Progress {
 #[derive(Debug, Default)]
 struct Recipients {
     lines: Vec<u8>,
-    too_many: bool,
+    /// More than are remembered, or one that is no address.
+    refuse: bool,
 }
 
 impl MessageFilter {
@@ -201,8 +204,9 @@ impl MessageFilter {
 
 impl Recipients {
     fn add(&mut self, address: &[u8]) {
-        if self.lines.len() + address.len() >= limits::RECIPIENT_BYTES {
-            self.too_many = true;
+        let fits = self.lines.len() + address.len() < limits::RECIPIENT_BYTES;
+        if !fits || address.contains(&b'\n') {
+            self.refuse = true;
             return;
         }
         self.lines.extend_from_slice(address);
@@ -214,7 +218,7 @@ impl Recipients {
         let Some(lines) = self.lines.strip_suffix(b"\n") else {
             return Ok(false);
         };
-        if self.too_many {
+        if self.refuse {
             return Ok(false);
         }
         for line in lines.split(|&byte| byte == b'\n') {

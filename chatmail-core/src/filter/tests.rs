@@ -1,0 +1,370 @@
+//! What the session does around the grammar: From, edits, recipients, limits.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::address::MailDomain;
+
+const ENCRYPTED: &str = "multipart/encrypted; protocol=\"application/pgp-encrypted\"; boundary=b";
+
+/// A whole encrypted body for that Content-Type.
+fn encrypted_body() -> Vec<u8> {
+    // One passphrase packet, then 42 bytes of SEIPD version 1.
+    let armor = format!("wwQECQAI0ioB{}paU=", "paWl".repeat(13));
+    format!(
+        "--b\r\nContent-Type: application/pgp-encrypted\r\n\r\nVersion: 1\r\n--b\r\n\
+         Content-Type: application/octet-stream\r\n\r\n-----BEGIN PGP MESSAGE-----\r\n\r\n\
+         {armor}\r\n-----END PGP MESSAGE-----\r\n--b--\r\n"
+    )
+    .into_bytes()
+}
+
+/// Mailboxes, each with the files named.
+fn mailboxes(directory: &tempfile::TempDir, boxes: &[(&str, &[&str])]) -> Mailboxes {
+    for (address, files) in boxes {
+        let mailbox = directory.path().join(address);
+        std::fs::create_dir(&mailbox).expect("mailbox");
+        for file in *files {
+            std::fs::write(mailbox.join(file), "").expect("file");
+        }
+    }
+    let domain = MailDomain::parse("chat.test").expect("domain");
+    Mailboxes::new(directory.path().to_owned(), domain)
+}
+
+fn nowhere() -> Mailboxes {
+    let domain = MailDomain::parse("chat.test").expect("domain");
+    Mailboxes::new("/nonexistent".into(), domain)
+}
+
+/// The verdict on an encrypted message with these fields beside From and Content-Type.
+fn with_fields(direction: Direction, fields: &[(&str, &str)]) -> Verdict {
+    let mut filter = MessageFilter::new(direction, b"alice@chat.test");
+    filter.recipient(b"bob@chat.test");
+    filter.header(b"From", b"<alice@chat.test>");
+    for (name, value) in fields {
+        filter.header(name.as_bytes(), value.as_bytes());
+    }
+    filter.header(b"Content-Type", ENCRYPTED.as_bytes());
+    filter.end_of_headers();
+    filter.body(&encrypted_body());
+    filter.finish(&nowhere()).expect("decided")
+}
+
+fn edits(direction: Direction, fields: &[(&str, &str)]) -> Vec<HeaderEdit> {
+    match with_fields(direction, fields) {
+        Verdict::Accepted(accepted) => accepted.edits,
+        Verdict::Refused(refusal) => panic!("{refusal}"),
+    }
+}
+
+fn delete(name: &str, index: u32) -> HeaderEdit {
+    HeaderEdit::Delete {
+        name: name.to_owned(),
+        index,
+    }
+}
+
+fn subject() -> HeaderEdit {
+    HeaderEdit::Replace {
+        name: "subject".to_owned(),
+        index: 1,
+        value: "[...]".to_owned(),
+    }
+}
+
+/// What became of the fields once the edits are made, as a milter client makes them.
+fn apply(fields: &[(&str, &str)], edits: &[HeaderEdit]) -> Vec<(String, String)> {
+    let mut fields: Vec<(String, String)> = fields
+        .iter()
+        .map(|(name, value)| (name.to_ascii_lowercase(), (*value).to_owned()))
+        .collect();
+    for edit in edits {
+        let (name, index) = match edit {
+            HeaderEdit::Delete { name, index } | HeaderEdit::Replace { name, index, .. } => {
+                (name, *index as usize)
+            }
+        };
+        let at = (0..fields.len())
+            .filter(|&at| fields[at].0 == *name)
+            .nth(index - 1)
+            .expect("the field is there");
+        match edit {
+            HeaderEdit::Delete { .. } => drop(fields.remove(at)),
+            HeaderEdit::Replace { value, .. } => fields[at].1 = value.clone(),
+        }
+    }
+    fields
+}
+
+#[test]
+fn outgoing_mail_loses_what_tells_where_the_user_is_and_what_with() {
+    let fields = [
+        ("Received", "from [192.0.2.1]"),
+        ("Subject", "Attack at dawn"),
+        ("X-Mailer", "Carrier Pigeon 1.0"),
+        ("user-agent", "Carrier Pigeon 1.0"),
+        ("X-Originating-IP", "[192.0.2.1]"),
+        ("RECEIVED", "by localhost"),
+        ("Chat-Version", "1.0"),
+        ("X-Text", "Attack at dawn"),
+    ];
+    let edits = edits(Direction::Outgoing, &fields);
+    assert_eq!(
+        edits,
+        [
+            delete("received", 2),
+            delete("received", 1),
+            subject(),
+            delete("x-mailer", 1),
+            delete("user-agent", 1),
+            delete("x-originating-ip", 1),
+            delete("x-text", 1),
+        ]
+    );
+    let left = apply(&fields, &edits);
+    let left: Vec<_> = left.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
+    assert_eq!(left, [("subject", "[...]"), ("chat-version", "1.0")]);
+}
+
+#[test]
+fn fields_delta_chat_and_mail_itself_need_stay() {
+    let fields = [
+        ("To", "\"hidden-recipients\": ;"),
+        ("Date", "Sun, 15 Nov 2026 16:43:21 +0000"),
+        ("Message-ID", "<1@localhost>"),
+        ("MIME-Version", "1.0"),
+        ("In-Reply-To", "<0@localhost>"),
+        ("References", "<0@localhost>"),
+        ("Chat-Version", "1.0"),
+        ("Chat-Is-Post-Message", "1"),
+        ("Autocrypt", "addr=alice@chat.test; keydata=AAAA"),
+        ("Auto-Submitted", "auto-generated"),
+        ("Secure-Join-Group", "Gd0x"),
+        ("List-Id", "<list.chat.test>"),
+        ("Content-Language", "en"),
+        ("DKIM-Signature", "v=1; a=rsa-sha256"),
+        ("ARC-Seal", "i=1"),
+        ("Return-Path", "<alice@chat.test>"),
+        ("Subject", "[...]"),
+    ];
+    assert_eq!(edits(Direction::Outgoing, &fields), []);
+}
+
+#[test]
+fn incoming_mail_loses_signatures_and_traces_and_nothing_else() {
+    let fields = [
+        ("Received", "from mx.example.org"),
+        ("DKIM-Signature", "v=1"),
+        ("Authentication-Results", "mx; dkim=pass"),
+        ("Subject", "[...] or anything"),
+        ("X-Spam", "no"),
+        ("DKIM-Signature", "v=1"),
+    ];
+    assert_eq!(
+        edits(Direction::Incoming, &fields),
+        [
+            delete("received", 1),
+            delete("dkim-signature", 2),
+            delete("dkim-signature", 1),
+            delete("authentication-results", 1),
+        ]
+    );
+}
+
+#[test]
+fn of_several_subjects_one_is_left_and_none_is_made() {
+    let several = [
+        ("Subject", "[...]"),
+        ("Subject", "Attack"),
+        ("subject", "Dawn"),
+    ];
+    let edits_of_several = edits(Direction::Outgoing, &several);
+    assert_eq!(
+        edits_of_several,
+        [delete("subject", 3), delete("subject", 2)]
+    );
+    let reversed = [several[1], several[0]];
+    let edits_of_reversed = edits(Direction::Outgoing, &reversed);
+    assert_eq!(edits_of_reversed, [delete("subject", 2), subject()]);
+    assert_eq!(edits(Direction::Outgoing, &[]), []);
+}
+
+proptest! {
+    #[test]
+    fn the_order_of_fields_changes_neither_the_verdict_nor_what_is_left(
+        fields in Just(vec![
+            ("Subject", "Attack"), ("Subject", "Dawn"), ("Received", "a"), ("Received", "b"),
+            ("X-Text", "c"), ("Date", "d"), ("To", "e"), ("X-Mailer", "f"),
+        ]).prop_shuffle()
+    ) {
+        let left = apply(&fields, &edits(Direction::Outgoing, &fields));
+        let mut left: Vec<_> = left.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
+        left.sort_unstable();
+        prop_assert_eq!(left, [("date", "d"), ("subject", "[...]"), ("to", "e")]);
+    }
+}
+
+#[test]
+fn a_message_from_somebody_else_is_refused_with_both_addresses() {
+    let reply = |sender: &[u8], from: &[&[u8]]| {
+        let mut filter = MessageFilter::new(Direction::Outgoing, sender);
+        for value in from {
+            filter.header(b"From", value);
+        }
+        filter.header(b"Content-Type", ENCRYPTED.as_bytes());
+        filter.body(&encrypted_body());
+        match filter.finish(&nowhere()).expect("decided") {
+            Verdict::Accepted(_) => "accepted".to_owned(),
+            Verdict::Refused(refusal) => refusal.reply().to_string(),
+        }
+    };
+    let alice: &[u8] = b"alice@chat.test";
+    assert_eq!(reply(alice, &[b" Alice <Alice@Chat.Test>"]), "accepted");
+    assert_eq!(reply(b"<alice@chat.test>", &[alice]), "accepted");
+    assert_eq!(
+        reply(alice, &[b"Eve <eve@chat.test>"]),
+        "500 Invalid FROM <eve@chat.test> for <alice@chat.test>"
+    );
+    assert_eq!(
+        reply(b"", &[alice]),
+        "500 Invalid FROM <alice@chat.test> for <>"
+    );
+    assert_eq!(
+        reply(alice, &[b" eve@chat.test, alice@chat.test"]),
+        "500 Invalid FROM header: eve@chat.test, alice@chat.test"
+    );
+    assert_eq!(reply(alice, &[]), "500 Invalid FROM header: missing");
+    assert!(reply(alice, &[alice, alice]).starts_with("500 Invalid FROM header: "));
+}
+
+/// The verdict on incoming cleartext to these recipients.
+fn cleartext(mailboxes: &Mailboxes, recipients: &[&str]) -> Result<Verdict, Undecided> {
+    let mut filter = MessageFilter::new(Direction::Incoming, b"");
+    for recipient in recipients {
+        filter.recipient(recipient.as_bytes());
+    }
+    filter.header(b"Content-Type", b"text/plain");
+    filter.body(b"Attack at dawn.\r\n");
+    filter.finish(mailboxes)
+}
+
+#[test]
+fn cleartext_reaches_only_recipients_who_all_allow_it() {
+    let directory = tempfile::tempdir().expect("directory");
+    let mailboxes = mailboxes(
+        &directory,
+        &[
+            ("open@chat.test", &["password"]),
+            ("other@chat.test", &["password"]),
+            ("bob@chat.test", &["password", "enforceE2EEincoming"]),
+            ("ghost@chat.test", &[]),
+        ],
+    );
+    let passes = |recipients: &[&str]| {
+        let verdict = cleartext(&mailboxes, recipients).expect("decided");
+        match verdict {
+            Verdict::Accepted(accepted) => {
+                assert_eq!(accepted.class, Class::Cleartext);
+                true
+            }
+            Verdict::Refused(refusal) => {
+                let reply = refusal.reply().to_string();
+                assert_eq!(reply, "523 Encryption Needed: Invalid Unencrypted Mail");
+                false
+            }
+        }
+    };
+    assert!(passes(&["open@chat.test"]));
+    assert!(passes(&["<Open@Chat.Test>", "other@chat.test"]));
+    assert!(!passes(&["open@chat.test", "bob@chat.test"]));
+    assert!(!passes(&["bob@chat.test", "open@chat.test"]));
+    assert!(!passes(&["ghost@chat.test"]), "no account");
+    assert!(!passes(&["nobody@chat.test"]), "no mailbox");
+    assert!(!passes(&["open@example.org"]), "not ours");
+    assert!(!passes(&["open@chat.test", "../x@chat.test"]));
+    assert!(!passes(&[""]));
+    assert!(!passes(&[]), "nobody allowed it");
+    assert!(!passes(&["open@chat.test\nopen@chat.test"]), "no address");
+    assert!(
+        !passes(&["open@chat.test"; 5_000]),
+        "more than are remembered"
+    );
+}
+
+#[cfg(unix)]
+#[test]
+fn a_mailbox_that_cannot_be_read_leaves_it_undecided() {
+    let directory = tempfile::tempdir().expect("directory");
+    let mailboxes = mailboxes(&directory, &[("open@chat.test", &["password"])]);
+    // A link to itself can be read by nobody, root included.
+    let link = directory.path().join("loop@chat.test");
+    std::os::unix::fs::symlink(&link, &link).expect("link");
+    let undecided = cleartext(&mailboxes, &["open@chat.test", "loop@chat.test"])
+        .expect_err("nothing is known of the second");
+    assert_eq!(
+        undecided.reply().to_string(),
+        "451 4.3.0 Temporary failure, try again later"
+    );
+}
+
+#[test]
+fn a_header_over_its_limits_is_refused_in_both_directions() {
+    let long = "a".repeat(limits::HEADER_FIELD_BYTES + 1);
+    let large = "a".repeat(limits::HEADER_FIELD_BYTES);
+    for direction in [Direction::Outgoing, Direction::Incoming] {
+        for fields in [
+            vec![("X-Text", long.as_str())],
+            vec![("X-Text", large.as_str()); 5],
+            vec![("X-Text", "a"); limits::HEADER_FIELDS],
+            vec![(&long[..limits::HEADER_NAME_BYTES + 1], "a")],
+        ] {
+            let Verdict::Refused(refusal) = with_fields(direction, &fields) else {
+                panic!("{} fields pass", fields.len());
+            };
+            assert_eq!(
+                refusal.reply().to_string(),
+                "552 5.3.4 Message header exceeds fixed limit"
+            );
+        }
+        let most = vec![("X-Text", "a"); limits::HEADER_FIELDS - 2];
+        assert!(matches!(
+            with_fields(direction, &most),
+            Verdict::Accepted(_)
+        ));
+    }
+}
+
+#[test]
+fn a_field_after_the_body_has_begun_is_refused() {
+    let mut filter = MessageFilter::new(Direction::Incoming, b"");
+    filter.header(b"Content-Type", ENCRYPTED.as_bytes());
+    filter.body(&encrypted_body());
+    assert!(filter.wants_body());
+    filter.header(b"Content-Type", b"text/plain");
+    assert!(!filter.wants_body());
+    let verdict = filter.finish(&nowhere()).expect("decided");
+    assert!(matches!(verdict, Verdict::Refused(_)), "{verdict:?}");
+}
+
+#[test]
+fn a_refusal_says_where_it_stopped_and_repeats_nothing() {
+    let mut filter = MessageFilter::new(Direction::Incoming, b"");
+    filter.header(b"Content-Type", ENCRYPTED.as_bytes());
+    let body = String::from_utf8(encrypted_body()).expect("ascii");
+    let at = body.find("Version").expect("there");
+    filter.body(body.replace("Version: 1", "Attack at dawn").as_bytes());
+    assert!(!filter.wants_body());
+    let Verdict::Refused(refusal) = filter.finish(&nowhere()).expect("decided") else {
+        panic!("text passes");
+    };
+    assert_eq!(refusal.reason, Reason::VersionPart);
+    assert_eq!(
+        (refusal.part, refusal.offset),
+        (Part::BodyPart(1), at as u64)
+    );
+    assert_eq!(
+        refusal.to_string(),
+        format!("version-part (part 1, offset {at})")
+    );
+}
