@@ -269,7 +269,9 @@ impl Header {
     fn apply_rule(&mut self, name: &[u8], value: &[u8]) {
         let rule = RULES.iter().find(|rule| {
             let field = rule.field.as_bytes();
+            // Most rows fall at the first letter.
             rule.direction == self.direction
+                && (field.first() == name.first() || field == b"*")
                 && match field.strip_suffix(b"*") {
                     Some(prefix) => name.starts_with(prefix),
                     None => name == field,
@@ -420,7 +422,11 @@ fn is_mime_version(value: &[u8], direction: Direction) -> bool {
 /// Whether a value holds no control character but folds: a line break followed by white space.
 fn is_unstructured(value: &[u8]) -> bool {
     let is_control = |byte: &u8| (*byte < b' ' && *byte != b'\t') || *byte == 0x7f;
-    if !value.iter().any(is_control) {
+    // A fold without an early end becomes vector code.
+    if !value
+        .iter()
+        .fold(false, |found, byte| found | is_control(byte))
+    {
         return true;
     }
     let mut rest = value;

@@ -17,8 +17,6 @@ pub const LINE_BYTES: usize = 998;
 pub const BOUNDARY_BYTES: usize = 70;
 /// The value of Content-Type or another structured MIME field, folds included.
 pub const MIME_VALUE_BYTES: usize = 512;
-/// Fields in the header of a body part (a number).
-pub const PART_FIELDS: usize = 6;
 /// Empty lines in a row where the grammar allows any (a number): their count carries text too.
 pub const BLANK_LINES: u32 = 8;
 /// A file name in `name=` or `filename=`, incoming.

@@ -248,7 +248,10 @@ impl Packets {
             }
         }
         if length == 0 {
-            self.body_ends()?;
+            return self.body_ends();
+        }
+        if self.kind != Kind::Encrypted {
+            self.kept.reserve(length as usize);
         }
         Ok(())
     }

@@ -51,8 +51,8 @@ pub(super) struct PartHeader {
     role: Role,
     /// The current field with its folds.
     field: Vec<u8>,
-    /// Fields that came already.
-    seen: Vec<Field>,
+    /// Fields that came already, one bit each.
+    seen: u8,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,13 +64,19 @@ enum Field {
     MimeVersion,
 }
 
+impl Field {
+    fn bit(self) -> u8 {
+        1 << self as u8
+    }
+}
+
 impl PartHeader {
     pub(super) fn new(direction: Direction, role: Role) -> PartHeader {
         PartHeader {
             direction,
             role,
-            field: Vec::new(),
-            seen: Vec::new(),
+            field: Vec::with_capacity(128),
+            seen: 0,
         }
     }
 
@@ -87,7 +93,7 @@ impl PartHeader {
             Some(_) => self.field_ends()?,
             None => {
                 self.field_ends()?;
-                return match self.seen.contains(&Field::Type) {
+                return match self.seen & Field::Type.bit() != 0 {
                     true => Ok(true),
                     false => Err(Reason::PartHeader),
                 };
@@ -120,10 +126,10 @@ impl PartHeader {
             .find(|(known, _)| name.eq_ignore_ascii_case(known.as_bytes()))
             .map(|(_, kind)| *kind)
             .ok_or(Reason::PartHeader)?;
-        if self.seen.contains(&kind) {
+        if self.seen & kind.bit() != 0 {
             return Err(Reason::PartHeader);
         }
-        self.seen.push(kind);
+        self.seen |= kind.bit();
         let (good, reason) = match kind {
             Field::Type => (self.is_type(value), Reason::ContentType),
             Field::Description => (self.is_description(value), Reason::PartHeader),

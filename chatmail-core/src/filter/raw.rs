@@ -26,7 +26,7 @@ impl RawMessage {
         RawMessage {
             filter,
             in_body: false,
-            buffer: Vec::new(),
+            buffer: Vec::with_capacity(512),
             line: 0,
             overflowed: false,
         }
