@@ -68,9 +68,11 @@ fn exclusive(directory: &Path) -> Result<File> {
 }
 
 /// The static library with some features, in a place of its own.
+///
+/// As its one crate type: with a shared library beside it, whose name is fixed, cargo would keep one build only.
 fn library(target: &Path, ours: &Path, name: &str, features: &str) -> Result<PathBuf> {
     cargo(&format!(
-        "build --release --package chatmail-ffi --lib --no-default-features --features {features}"
+        "rustc --release --package chatmail-ffi --lib --crate-type staticlib --no-default-features --features {features}"
     ))?;
     let directory = ours.join(name);
     create_directory(&directory)?;
