@@ -6,6 +6,27 @@
 //! does not grow with the message, its time is linear, and how the body is cut into chunks never
 //! changes the verdict.
 //!
+//! # What passes
+//!
+//! | class | outgoing | incoming |
+//! |---|---|---|
+//! | [`Class::Encrypted`] | yes | yes |
+//! | [`Class::SecureJoinRequest`] | yes | yes |
+//! | [`Class::DeliveryReport`] | no | yes |
+//! | [`Class::Cleartext`] | no | if every recipient's mailbox allows it |
+//!
+//! Autocrypt Setup Messages do not: older relays let a message to oneself pass by its Subject, which
+//! carries any text one likes, and clients transfer keys in other ways today. Nor do read receipts
+//! in clear, inline PGP, or S/MIME.
+//!
+//! Outgoing mail whose From is not the envelope sender is refused before anything else is looked at.
+//!
+//! # Map
+//!
+//! `raw` splits a stream into fields and body; `headers` reads fields and holds the table of what
+//! becomes of them; `body` cuts lines; `multipart`, `part` and `mime` are the MIME grammar; `armor`,
+//! `openpgp` and `session_key` are what is inside. [`limits`] has every number, `reply` every text.
+//!
 //! ```
 //! use chatmail_core::address::MailDomain;
 //! use chatmail_core::filter::{Direction, MessageFilter, Verdict};

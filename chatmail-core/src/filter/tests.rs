@@ -368,3 +368,35 @@ fn a_refusal_says_where_it_stopped_and_repeats_nothing() {
         format!("version-part (part 1, offset {at})")
     );
 }
+
+#[test]
+fn an_error_at_the_end_of_the_ciphertext_is_found_at_the_same_line_however_it_comes() {
+    use base64::Engine;
+    // A passphrase packet of the old family before data of the new one, 480 bytes: ten full lines.
+    let mut packets = vec![0xc3, 4, 4, 9, 0, 8, 0xd2, 255, 0, 0, 1, 212, 2, 9, 2, 6];
+    packets.resize(480, 0xa5);
+    let text = base64::engine::general_purpose::STANDARD.encode(packets);
+    let lines: String = (0..10)
+        .map(|at| format!("{}\r\n", &text[at * 64..at * 64 + 64]))
+        .collect();
+    let body = String::from_utf8(encrypted_body()).expect("ascii");
+    let (head, tail) = body.split_once("wwQE").expect("armor");
+    let (_, tail) = tail.split_once("\r\n").expect("line");
+    let body = format!("{head}{lines}{tail}");
+    let refusal = |step: usize| {
+        let mut filter = MessageFilter::new(Direction::Incoming, b"");
+        filter.header(b"Content-Type", ENCRYPTED.as_bytes());
+        for chunk in body.as_bytes().chunks(step) {
+            filter.body(chunk);
+        }
+        match filter.finish(&nowhere()).expect("decided") {
+            Verdict::Refused(refusal) => refusal,
+            Verdict::Accepted(_) => panic!("the families do not mix"),
+        }
+    };
+    let last_line = head.len() + 9 * 66;
+    assert_eq!(refusal(body.len()).offset, last_line as u64);
+    for step in [1, 7, 66, 100] {
+        assert_eq!(refusal(step), refusal(body.len()), "in steps of {step}");
+    }
+}
