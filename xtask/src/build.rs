@@ -5,6 +5,7 @@
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
@@ -16,6 +17,9 @@ use crate::terminal::stage;
 const AUTH_FEATURES: &str = "auth";
 /// What the mail module needs of the library.
 const MAIL_FEATURES: &str = "metadata,push";
+
+/// The Dovecot that the modules and the configuration templates are written for.
+const DOVECOT: &str = "2.3.";
 
 /// What a relay is made of.
 pub(crate) struct Artifacts {
@@ -31,6 +35,7 @@ pub(crate) struct Artifacts {
 
 /// Builds everything a relay runs; does next to nothing if it is built already.
 pub(crate) fn relay() -> Result<Artifacts> {
+    supported_dovecot()?;
     let target = target_directory()?;
     let ours = target.join("chatmail");
     let _one_at_a_time = exclusive(&ours)?;
@@ -54,6 +59,22 @@ pub(crate) fn relay() -> Result<Artifacts> {
         auth_module: existing(modules.join("auth/libauthdb_chatmail.so"))?,
         mail_plugin: existing(modules.join("lib90_chatmail_plugin.so"))?,
     })
+}
+
+/// Says at once what would otherwise show as a compiler's or a server's complaint.
+fn supported_dovecot() -> Result<()> {
+    let output = Command::new("dovecot")
+        .arg("--version")
+        .stdin(Stdio::null())
+        .output()
+        .context("cannot run dovecot: is dovecot-core installed?")?;
+    let version = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    if !version.starts_with(DOVECOT) {
+        bail!(
+            "this is Dovecot {version}; the modules and the configuration are for {DOVECOT}x, which Debian 12 has"
+        );
+    }
+    Ok(())
 }
 
 /// Two instances that start at the same time must not copy and link over each other.

@@ -9,8 +9,11 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 static REQUESTED: OnceLock<Arc<AtomicBool>> = OnceLock::new();
 
-/// From here on the signals no longer end the process by themselves.
+/// From here on the signals no longer end the process by themselves. Calling it again changes nothing.
 pub(crate) fn listen() -> Result<()> {
+    if REQUESTED.get().is_some() {
+        return Ok(());
+    }
     let flag = REQUESTED.get_or_init(Arc::default);
     for signal in [SIGINT, SIGTERM, SIGHUP] {
         signal_hook::flag::register(signal, Arc::clone(flag))

@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
+use crate::interrupt;
 use crate::privilege::become_root;
 use crate::services::{NoServices, keep_off_at_boot};
 use crate::terminal::{agreed, say, stage};
@@ -87,6 +88,8 @@ fn install(names: &[&str]) -> Result<()> {
         .into_iter()
         .filter(|name| !installed(name))
         .collect();
+    // Not sooner: Ctrl-C is a good answer to the question whether to install.
+    interrupt::listen()?;
     let policy = NoServices::deny()?;
     if names.contains(&"postfix") {
         preseed_postfix()?;
@@ -94,21 +97,15 @@ fn install(names: &[&str]) -> Result<()> {
     if !names.iter().all(|name| known_to_apt(name)) {
         update()?;
     }
-    if apt_get(
-        ["install", "--yes", "--no-install-recommends", "--"]
-            .into_iter()
-            .chain(names.iter().copied()),
-    )
-    .is_err()
-    {
+    let install = || {
+        let options = ["install", "--yes", "--no-install-recommends", "--"];
+        apt_get(options.into_iter().chain(names.iter().copied()))
+    };
+    if install().is_err() {
+        interrupt::check()?;
         say(format_args!("    once more, with fresh package lists"));
         update()?;
-        apt_get(
-            ["install", "--yes", "--no-install-recommends", "--"]
-                .into_iter()
-                .chain(names.iter().copied()),
-        )
-        .with_context(|| format!("cannot install {}", names.join(" ")))?;
+        install().with_context(|| format!("cannot install {}", names.join(" ")))?;
     }
     drop(policy);
     keep_off_at_boot(&fresh);

@@ -48,8 +48,8 @@ const STAGES: &[Stage] = &[
 pub(crate) fn everything(options: &Options) -> Result<ExitCode> {
     privilege::become_root("Installing packages and running mail servers")?;
     privilege::prepare_process();
-    interrupt::listen()?;
     packages::ensure(&[packages::RELAY, packages::TESTS])?;
+    interrupt::listen()?;
     let mut failed = Vec::new();
     let mut table = String::new();
     let begin = Instant::now();

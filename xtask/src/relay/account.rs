@@ -1,7 +1,7 @@
 //! An address for whoever tries the relay, as a link that Delta Chat reads.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{IsTerminal, Read};
 
 use anyhow::{Context, Result};
 use chatmail_tests::Endpoints;
@@ -46,15 +46,23 @@ impl Account {
     }
 }
 
-/// A QR code for a terminal with a dark background.
+/// A QR code for a terminal, whatever its colours are; for a log, one that suits a dark background.
 pub(crate) fn qr_code(text: &str) -> Result<String> {
     let code = QrCode::with_error_correction_level(text, qrcode::EcLevel::L)
         .context("the link is too long for a QR code")?;
-    Ok(code
+    let drawn = code
         .render::<Dense1x2>()
         .dark_color(Dense1x2::Light)
         .light_color(Dense1x2::Dark)
-        .build())
+        .build();
+    if !std::io::stdout().is_terminal() {
+        return Ok(drawn);
+    }
+    // White on black (ECMA-48 SGR), since blocks are drawn in the colour of the text.
+    let lines = drawn
+        .lines()
+        .map(|line| format!("\x1b[97;40m{line}\x1b[0m"));
+    Ok(lines.collect::<Vec<_>>().join("\n"))
 }
 
 fn random(length: usize) -> Result<String> {

@@ -88,7 +88,6 @@ fn base_port(text: &str) -> Result<BasePort, String> {
 pub(crate) fn run(options: Options) -> Result<ExitCode> {
     privilege::become_root("Running mail servers")?;
     privilege::prepare_process();
-    interrupt::listen()?;
     if let Some(directory) = &options.stop {
         return stop(directory);
     }
@@ -97,6 +96,7 @@ pub(crate) fn run(options: Options) -> Result<ExitCode> {
         .clone()
         .unwrap_or_else(|| command::workspace().join("target/relay"));
     packages::ensure(&[packages::RELAY])?;
+    interrupt::listen()?;
     interrupt::check()?;
     let directory = Directory::take(&requested)?;
     stop_leftovers(directory.path())?;
