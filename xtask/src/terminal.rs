@@ -2,12 +2,24 @@
 
 use std::fmt::Arguments;
 use std::io::{self, IsTerminal, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
+static TO_STDERR: AtomicBool = AtomicBool::new(false);
+
+/// From here on [`say`] writes to standard error: standard output is for a result.
+pub(crate) fn talk_on_stderr() {
+    TO_STDERR.store(true, Ordering::Relaxed);
+}
+
 /// Prints one line. A closed terminal must not stop the clean-up, so failures to write are ignored.
 pub(crate) fn say(line: Arguments<'_>) {
+    if TO_STDERR.load(Ordering::Relaxed) {
+        let _ = writeln!(io::stderr(), "{line}");
+        return;
+    }
     let mut out = io::stdout().lock();
     let _ = writeln!(out, "{line}").and_then(|()| out.flush());
 }

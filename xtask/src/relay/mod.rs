@@ -1,18 +1,18 @@
 //! `cargo xtask relay`: a complete private relay on loopback.
 
-mod account;
+pub(crate) mod account;
 mod check;
-mod directory;
+pub(crate) mod directory;
 mod ini;
 mod inspect;
-mod instance;
+pub(crate) mod instance;
 mod modules;
-mod ports;
-mod processes;
+pub(crate) mod ports;
+pub(crate) mod processes;
 mod sink;
-mod supervise;
+pub(crate) mod supervise;
 mod tls;
-mod users;
+pub(crate) mod users;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -37,7 +37,7 @@ use supervise::Supervisor;
 const ROUND: Duration = Duration::from_millis(50);
 
 /// Arguments of `cargo xtask relay`.
-#[derive(Args)]
+#[derive(Args, Default)]
 #[command(after_help = "\
 Examples:
   cargo xtask relay                      chat.test, in target/relay, on free ports
@@ -72,8 +72,19 @@ pub(crate) struct Options {
     stop: Option<PathBuf>,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 struct BasePort(Option<u16>);
+
+impl Options {
+    /// Those of an instance that starts from this file and sends its notifications there.
+    pub(crate) fn with(config: PathBuf, push_url: String) -> Options {
+        Options {
+            config: Some(config),
+            push_url: Some(push_url),
+            ..Options::default()
+        }
+    }
+}
 
 fn base_port(text: &str) -> Result<BasePort, String> {
     match text {
@@ -207,7 +218,7 @@ fn stop(requested: &Path) -> Result<ExitCode> {
 }
 
 /// What a killed run left running in this directory, which is ours now.
-fn stop_leftovers(directory: &Path) -> Result<()> {
+pub(crate) fn stop_leftovers(directory: &Path) -> Result<()> {
     if let Some(record) = Record::read(directory)? {
         let count = record.stop_parts()?;
         if count > 0 {

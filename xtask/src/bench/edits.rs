@@ -1,0 +1,139 @@
+//! Changes of rendered configuration files, each of which must find exactly what it expects.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::relay::users::MAIL;
+
+/// Replaces a text that must be in the file as often as said.
+struct Edit {
+    find: String,
+    put: String,
+    times: usize,
+}
+
+impl Edit {
+    fn once(find: impl Into<String>, put: impl Into<String>) -> Edit {
+        Edit {
+            find: find.into(),
+            put: put.into(),
+            times: 1,
+        }
+    }
+}
+
+fn apply(file: &Path, edits: &[Edit]) -> Result<()> {
+    let text =
+        fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+    let edited = edited(&text, edits).with_context(|| format!("cannot edit {}", file.display()))?;
+    fs::write(file, edited).with_context(|| format!("cannot write {}", file.display()))
+}
+
+fn edited(text: &str, edits: &[Edit]) -> Result<String> {
+    let mut text = text.to_owned();
+    for Edit { find, put, times } in edits {
+        let found = text.matches(find.as_str()).count();
+        ensure!(
+            found == *times,
+            "expected {times} times, found {found} times: {find:?}. The template has changed: adapt the benchmark"
+        );
+        text = text.replace(find.as_str(), put);
+    }
+    Ok(text)
+}
+
+/// For both relays: measured is the way into the queue, so mail ends there, and one client may open all connections.
+pub(super) fn for_measuring(etc: &Path, lmtp_socket: &Path) -> Result<()> {
+    let main = [
+        Edit::once(
+            format!("virtual_transport = lmtp:unix:{}\n", lmtp_socket.display()),
+            "virtual_transport = discard:\n",
+        ),
+        Edit::once(
+            "smtpd_client_event_limit_exceptions =\n",
+            "smtpd_client_event_limit_exceptions = 127.0.0.0/8\n",
+        ),
+    ];
+    apply(&etc.join("postfix/main.cf"), &main)?;
+    let master = [Edit::once(
+        " inet n - n - - smtpd\n",
+        " inet n - n - 300 smtpd\n",
+    )];
+    apply(&etc.join("postfix/master.cf"), &master)
+}
+
+/// Takes our parts out: accounts come from a passwd-file, and nobody filters or notifies.
+pub(super) fn without_our_parts(
+    etc: &Path,
+    config: &Path,
+    passwords: &Path,
+    mailboxes: &Path,
+) -> Result<()> {
+    let ours = format!(
+        "  driver = chatmail\n  args = config={} user={MAIL}\n}}\n",
+        config.display()
+    );
+    let dovecot = [
+        Edit::once(
+            format!("passdb {{\n{ours}userdb {{\n  driver = prefetch\n}}\nuserdb {{\n{ours}"),
+            format!(
+                "passdb {{\n  driver = passwd-file\n  args = scheme=SHA512-CRYPT username_format=%u {}\n}}\n\
+                 userdb {{\n  driver = static\n  args = uid={MAIL} gid={MAIL} home={}/%u\n}}\n",
+                passwords.display(),
+                mailboxes.display()
+            ),
+        ),
+        Edit::once(
+            "mail_plugins = zlib quota chatmail\n",
+            "mail_plugins = zlib quota\n",
+        ),
+        Edit::once(
+            format!("mail_attribute_dict = chatmail:{}\n", config.display()),
+            "mail_attribute_dict = file:%h/dovecot-attributes\n",
+        ),
+        Edit::once(format!("  chatmail_config = {}\n", config.display()), ""),
+    ];
+    apply(&etc.join("dovecot/dovecot.conf"), &dovecot)?;
+    without_lines(&etc.join("postfix/master.cf"), "  -o { smtpd_milters = ", 3)
+}
+
+/// Takes out the lines that begin so.
+fn without_lines(file: &Path, beginning: &str, times: usize) -> Result<()> {
+    let text =
+        fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+    let (gone, kept): (Vec<&str>, Vec<&str>) = text
+        .split_inclusive('\n')
+        .partition(|line| line.starts_with(beginning));
+    ensure!(
+        gone.len() == times,
+        "expected {times} lines that begin with {beginning:?} in {}, found {}. The template has changed: adapt the benchmark",
+        file.display(),
+        gone.len()
+    );
+    fs::write(file, kept.concat()).with_context(|| format!("cannot write {}", file.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_edit_that_finds_nothing_is_an_error() {
+        let edits = [Edit::once("mail_plugins = x\n", "")];
+        assert!(edited("mail_plugins = y\n", &edits).is_err());
+    }
+
+    #[test]
+    fn an_edit_that_finds_too_much_is_an_error() {
+        let edits = [Edit::once("x\n", "")];
+        assert!(edited("x\nx\n", &edits).is_err());
+    }
+
+    #[test]
+    fn edits_follow_one_another() {
+        let edits = [Edit::once("a", "b"), Edit::once("b", "c")];
+        assert_eq!(edited("-a-\n", &edits).expect("found"), "-c-\n");
+    }
+}

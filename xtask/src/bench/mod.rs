@@ -1,0 +1,160 @@
+//! `cargo xtask bench`: what the relay costs, next to the same servers without our parts.
+//!
+//! Nothing here passes or fails by time. A machine that is busy with other things changes every figure, so both relays
+//! run side by side, are measured in turn, and are compared round by round.
+
+mod clients;
+mod delivery;
+mod edits;
+mod figures;
+mod login;
+mod mail;
+mod pair;
+mod session;
+mod table;
+mod usage;
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use chatmail_tests::sink::Sink;
+use clap::{Args, ValueEnum};
+
+use crate::privilege::give_to_caller;
+use crate::terminal::{Seconds, say, stage, talk_on_stderr};
+use crate::{build, command, interrupt, packages, privilege};
+use pair::Pair;
+use table::{Row, Table};
+
+/// A user of a server that does not exist.
+const OUTSIDER: &str = "alice@outside.test";
+
+/// Arguments of `cargo xtask bench`.
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  cargo xtask bench                                 everything, about five minutes after the build
+  cargo xtask bench relay --only login --rounds 3   a short look at one thing
+  cargo xtask bench --json bench.json               the figures of each round, for a script
+
+What there is to measure:
+  session    private memory of an imap process after LOGIN and SELECT, and after GETMETADATA
+  login      SASL and IMAP logins of known users, first logins that create accounts
+  delivery   LMTP delivery to a user with one device to notify
+  mail       Postfix and filter: 3 KB and 100 KB messages, 20 sessions
+  latency    one 3 KB message at a time
+  memory     the filter's peak with 200 messages of 10 MB at once; writes 2 GB
+
+Exit status: 0 if everything could be measured, whatever the figures are; 1 otherwise.")]
+pub(crate) struct Options {
+    /// What to run
+    #[arg(value_enum, default_value_t)]
+    subject: Subject,
+    /// Measure these alone, separated by commas
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "PART")]
+    only: Vec<Part>,
+    /// How often each is measured
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: u32,
+    /// Write all figures there as JSON
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Directory of both relays [default: target/bench]
+    #[arg(long)]
+    dir: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Default, ValueEnum)]
+enum Subject {
+    /// A whole relay
+    #[default]
+    Relay,
+}
+
+/// In the order in which they are measured: memory of fresh processes first.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Part {
+    Session,
+    Login,
+    Delivery,
+    Mail,
+    Latency,
+    Memory,
+}
+
+impl Part {
+    fn measure(self, pair: &mut Pair, rounds: u32) -> Result<Vec<Row>> {
+        match self {
+            Part::Session => session::measure(pair),
+            Part::Login => login::measure(pair, rounds),
+            Part::Delivery => delivery::measure(pair, rounds),
+            Part::Mail => mail::throughput(pair, rounds),
+            Part::Latency => mail::latency(pair, rounds),
+            Part::Memory => mail::memory(pair),
+        }
+    }
+}
+
+pub(crate) fn run(options: &Options) -> Result<ExitCode> {
+    match options.subject {
+        Subject::Relay => relay(options),
+    }
+}
+
+fn relay(options: &Options) -> Result<ExitCode> {
+    privilege::become_root("Running mail servers")?;
+    privilege::prepare_process();
+    interrupt::listen()?;
+    talk_on_stderr();
+    packages::ensure(&[packages::RELAY])?;
+    let artifacts = build::relay()?;
+    let directory = options
+        .dir
+        .clone()
+        .unwrap_or_else(|| command::workspace().join("target/bench"));
+    let push = Sink::start().context("cannot start a push service")?;
+    let mut pair = stage("starting two relays", || {
+        Pair::start(&directory, &artifacts, &push.url())
+    })?;
+
+    let [load_at_start, ..] = usage::load_average()?;
+    say(format_args!(
+        "==> measuring {} rounds; the load average is {load_at_start:.1}",
+        options.rounds
+    ));
+    let begin = Instant::now();
+    let mut rows = Vec::new();
+    let mut outcome = Ok(ExitCode::SUCCESS);
+    for part in Part::value_variants() {
+        if options.only.is_empty() || options.only.contains(part) {
+            match part.measure(&mut pair, options.rounds) {
+                Ok(more) => rows.extend(more),
+                // What was measured so far is shown.
+                Err(failure) => {
+                    outcome = Err(failure);
+                    break;
+                }
+            }
+        }
+    }
+    say(format_args!("    done in {}", Seconds(begin.elapsed())));
+    drop(pair);
+
+    let table = Table {
+        rounds: options.rounds,
+        processors: std::thread::available_parallelism().map_or(1, usize::from),
+        load_at_start,
+        load_at_end: usage::load_average()?[0],
+        rows,
+    };
+    if let Some(file) = &options.json {
+        let text = serde_json::to_string_pretty(&table)? + "\n";
+        fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))?;
+        give_to_caller(file)?;
+    }
+    println!("{table}");
+    outcome
+}
