@@ -213,14 +213,13 @@ fn unique() -> String {
 
 /// An armored message of the fixture's PKESK and a SEIPD of `size` bytes, in one packet.
 fn pgp_message_of_size(size: usize) -> String {
-    let mut packets = vec![0xc1, 94, 3];
-    packets.extend(noise(93));
-    packets.extend([0xd2, 0xff]);
-    packets.extend((size as u32 + 1).to_be_bytes());
-    packets.push(1);
-    packets.extend(noise(size));
-    let mut armor = String::from("-----BEGIN PGP MESSAGE-----\n\n");
-    for line in packets.chunks(48) {
+    // The fixture's PKESK has 96 bytes: exactly the first two lines of its armor.
+    let mut armor: String = PGP_MESSAGE.split_inclusive('\n').take(4).collect();
+    let mut packet = vec![0xd2, 0xff];
+    packet.extend((size as u32).to_be_bytes());
+    packet.push(1);
+    packet.extend(noise(size - 1));
+    for line in packet.chunks(48) {
         armor.push_str(&base64(line));
         armor.push('\n');
     }
@@ -269,6 +268,16 @@ mod tests {
         for (plain, coded) in [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v")] {
             assert_eq!(base64(plain.as_bytes()), coded);
         }
+    }
+
+    #[test]
+    fn a_message_of_a_size_starts_with_the_fixtures_session_key() {
+        let armor = pgp_message_of_size(49);
+        let lines: Vec<_> = armor.lines().collect();
+        let start: Vec<_> = PGP_MESSAGE.lines().take(4).collect();
+        assert_eq!(lines[..4], start);
+        assert!(lines[4].starts_with("0v8AAAAx"), "{}", lines[4]);
+        assert_eq!(lines[lines.len() - 1], "-----END PGP MESSAGE-----");
     }
 
     #[test]

@@ -53,6 +53,13 @@ impl fmt::Display for Reply {
     }
 }
 
+impl std::error::Error for Reply {}
+
+/// The reply behind an error: the server refused what the client could not do without.
+pub fn refusal(error: &io::Error) -> Option<&Reply> {
+    error.get_ref()?.downcast_ref()
+}
+
 /// One connection.
 pub struct Smtp {
     wire: Wire,
@@ -97,7 +104,7 @@ impl Smtp {
         let reply = smtp.login(address, password)?;
         match reply.code {
             235 => Ok(smtp),
-            _ => Err(io::Error::other(reply.to_string())),
+            _ => Err(io::Error::other(reply)),
         }
     }
 
@@ -153,7 +160,7 @@ impl Smtp {
         };
         match reply.is_positive() {
             true => Ok(reply),
-            false => Err(io::Error::other(reply.to_string())),
+            false => Err(io::Error::other(reply)),
         }
     }
 

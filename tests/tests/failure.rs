@@ -2,13 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use chatmail_tests::instance::Account;
 use chatmail_tests::mail::ENCRYPTION_NEEDED;
 use chatmail_tests::process::{self, Signal};
-use chatmail_tests::smtp::{Door, Reply, Smtp};
+use chatmail_tests::smtp::{Door, Reply, Smtp, refusal};
 use chatmail_tests::{Instance, Mail, wait};
 
 #[test]
@@ -58,17 +59,13 @@ fn nothing_passes_unchecked_while_the_filter_is_down() {
         // New sessions through every door, from the crash until the filter answers for itself.
         wait::until_true("the filter to answer again", || {
             let outgoing = doors.map(|door| {
-                relay
-                    .smtp(door, &alice)
-                    .send(&alice.address, &[&bob.address], &cleartext)
+                let Account { address, password } = &alice;
+                let smtp = Smtp::login_to(relay.endpoints(), door, address, password);
+                attempt(smtp, address, &bob, &cleartext)
             });
-            let mut smtp = Smtp::connect(relay.endpoints(), Door::Smtp).expect("SMTP");
-            let incoming = smtp.send("carol@elsewhere.test", &[&bob.address], &cleartext);
-            let replies: Vec<Reply> = outgoing
-                .into_iter()
-                .chain([incoming])
-                .map(|reply| reply.expect("SMTP"))
-                .collect();
+            let smtp = Smtp::connect(relay.endpoints(), Door::Smtp);
+            let incoming = attempt(smtp, "carol@elsewhere.test", &bob, &cleartext);
+            let replies: Vec<_> = outgoing.into_iter().chain([incoming]).collect();
             for reply in &replies {
                 let refused = reply.to_string() == ENCRYPTION_NEEDED;
                 assert!(refused || reply.is_temporary(), "{reply}");
@@ -141,9 +138,7 @@ fn kill_workers_until(dovecot: u32, done: &AtomicBool) -> usize {
     while killed.len() < KILLS && !done.load(Ordering::Relaxed) {
         for worker in process::tree(dovecot) {
             // It may have ended between the look and the kill.
-            if worker.command.starts_with("dovecot/auth")
-                && worker.command.contains("-w")
-                && killed.insert(worker.pid)
+            if worker.name == "auth" && worker.command.ends_with(" -w") && killed.insert(worker.pid)
             {
                 process::signal(worker.pid, Signal::KILL).ok();
             }
@@ -164,11 +159,22 @@ fn kill_milter(relay: &Instance) -> u32 {
     pid
 }
 
+/// The first reply that says no, from the greeting on, or the one to the message.
+fn attempt(smtp: io::Result<Smtp>, from: &str, to: &Account, message: &[u8]) -> Reply {
+    let reply = smtp.and_then(|mut smtp| smtp.send(from, &[&to.address], message));
+    reply.unwrap_or_else(|error| match refusal(&error) {
+        Some(reply) => reply.clone(),
+        None => panic!("SMTP: {error}"),
+    })
+}
+
 /// Waits until an encrypted message is accepted, and sees that it alone arrives.
 fn mail_flows_again(relay: &Instance, from: &Account, to: &Account) {
-    let mail = Mail::encrypted(&from.address, &to.address);
+    let mail = Mail::encrypted(&from.address, &to.address).to_bytes();
+    let Account { address, password } = from;
     wait::until_true("mail to flow again", || {
-        let reply = relay.send(Door::Smtps, from, to, &mail);
+        let smtp = Smtp::login_to(relay.endpoints(), Door::Smtps, address, password);
+        let reply = attempt(smtp, address, to, &mail);
         assert!(reply.code == 250 || reply.is_temporary(), "{reply}");
         reply.code == 250
     });

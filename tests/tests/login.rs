@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use chatmail_tests::Instance;
 use chatmail_tests::imap::{Answer, Imap, Security};
-use chatmail_tests::instance::{Account, reachable_tempdir};
+use chatmail_tests::instance::Account;
 use chatmail_tests::smtp::{Door, Smtp};
 use chatmail_tests::wait;
 
@@ -181,20 +181,21 @@ fn what_is_no_address_of_ours_is_refused_and_creates_nothing() {
 
 #[test]
 fn the_kill_switch_stops_new_accounts_and_nobody_else() {
-    let switch_dir = reachable_tempdir().expect("temporary directory");
-    let switch = switch_dir.path().join("nocreate");
-    let relay = Instance::with()
-        .param("nocreate_file", switch.display())
-        .start();
+    let relay = Instance::start();
+    let config = fs::read_to_string(&relay.endpoints().config).expect("chatmail.ini");
+    let switch = config
+        .lines()
+        .find_map(|line| line.strip_prefix("nocreate_file = "))
+        .expect("the instance's own kill switch");
     let old = relay.account("old");
     let new = relay.new_account("new");
 
-    File::create(&switch).expect("kill switch");
+    File::create(switch).expect("kill switch");
     assert!(!relay.try_imap(&new.address, &new.password).is_ok());
     assert!(!relay.mailbox(&new).exists());
     relay.imap(&old);
 
-    fs::remove_file(&switch).expect("kill switch");
+    fs::remove_file(switch).expect("kill switch");
     relay.imap(&new);
 }
 

@@ -203,12 +203,16 @@ fn nobody_submits_without_a_login_and_nobody_relays() {
 }
 
 #[test]
-fn mail_to_nobody_is_refused_at_once() {
+fn mail_to_nobody_comes_back_and_makes_no_account() {
     let relay = Instance::start();
+    let alice = relay.account("alice");
     let nobody = relay.new_account("nobody");
-    let mail = Mail::encrypted(STRANGER, &nobody.address);
-    let reply = deliver(&relay, STRANGER, &[&nobody], &mail);
-    assert_eq!(reply.code, 550, "{reply}");
+    let mail = relay.send_encrypted(&alice, &nobody);
+    let messages = relay.wait_for_messages(&alice, 1);
+    let report = String::from_utf8_lossy(&messages[0]);
+    assert!(header_values(&messages[0], "Content-Type")[0].starts_with("multipart/report"));
+    assert!(report.contains(&nobody.address), "{report}");
+    assert!(report.contains(mail.message_id()), "{report}");
     assert!(!relay.mailbox(&nobody).exists());
 }
 

@@ -113,7 +113,7 @@ fn everything_but_the_supervisor(relay: &Instance) -> Vec<Process> {
 }
 
 fn belongs_to_dovecot(process: &Process) -> bool {
-    process.name == "dovecot" || process.command.starts_with("dovecot/")
+    process.name == "dovecot" || process.command.starts_with("dovecot-chatmail-")
 }
 
 fn belongs_to_postfix(process: &Process) -> bool {
