@@ -42,6 +42,12 @@ pub(super) fn measure(pair: &mut Pair, rounds: u32) -> Result<Vec<Row>> {
         })?;
         Ok(seconds.map(|seconds| seconds * 1e3 / f64::from(MESSAGES)))
     })?;
+    let sent = pair.push.posts().len();
+    ensure!(
+        sent == (MESSAGES * (rounds + 1)) as usize,
+        "{sent} notifications for {} messages",
+        MESSAGES * (rounds + 1)
+    );
     let notification = Figures {
         bare: Vec::new(),
         ..column(&spent, |[_, service]| *service)

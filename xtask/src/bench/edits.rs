@@ -108,7 +108,8 @@ fn without_lines(file: &Path, beginning: &str, times: usize) -> Result<()> {
         .partition(|line| line.starts_with(beginning));
     ensure!(
         gone.len() == times,
-        "expected {times} lines that begin with {beginning:?} in {}, found {}. The template has changed: adapt the benchmark",
+        "expected {times} lines that begin with {beginning:?} in {}, found {}. \
+         The template has changed: adapt the benchmark",
         file.display(),
         gone.len()
     );

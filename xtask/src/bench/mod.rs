@@ -20,7 +20,6 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
-use chatmail_tests::sink::Sink;
 use clap::{Args, ValueEnum};
 
 use crate::privilege::give_to_caller;
@@ -45,7 +44,7 @@ What there is to measure:
   login      SASL and IMAP logins of known users, first logins that create accounts
   delivery   LMTP delivery to a user with one device to notify
   mail       Postfix and filter: 3 KB and 100 KB messages, 20 sessions
-  latency    one 3 KB message at a time
+  latency    one 3 KB message at a time; percentiles over all rounds
   memory     the filter's peak with 200 messages of 10 MB at once; writes 2 GB
 
 Exit status: 0 if everything could be measured, whatever the figures are; 1 otherwise.")]
@@ -115,9 +114,8 @@ fn relay(options: &Options) -> Result<ExitCode> {
         .dir
         .clone()
         .unwrap_or_else(|| command::workspace().join("target/bench"));
-    let push = Sink::start().context("cannot start a push service")?;
     let mut pair = stage("starting two relays", || {
-        Pair::start(&directory, &artifacts, &push.url())
+        Pair::start(&directory, &artifacts)
     })?;
 
     let [load_at_start, ..] = usage::load_average()?;

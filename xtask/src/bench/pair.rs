@@ -3,8 +3,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use chatmail_tests::Endpoints;
+use chatmail_tests::sink::Sink;
 
 use super::clients::Sasl;
 use super::edits;
@@ -22,7 +23,12 @@ const POSTFIX: &str = "Postfix";
 /// Accounts with mailboxes on both relays.
 const ACCOUNTS: usize = 10;
 /// No sender and no client is slowed down: that is not what is measured.
-const CONFIG: &str = "[params]\nmail_domain = chat.test\nmax_user_send_per_minute = 10000000\nmax_user_send_burst_size = 10000000\n";
+const CONFIG: &str = "\
+[params]
+mail_domain = chat.test
+max_user_send_per_minute = 10000000
+max_user_send_burst_size = 10000000
+";
 
 /// One that runs.
 pub(super) struct Relay {
@@ -102,7 +108,7 @@ impl Relay {
 
     /// Fails if a part died since the last look.
     fn look_after(&mut self) -> Result<()> {
-        anyhow::ensure!(
+        ensure!(
             !self.supervisor.look_after()?,
             "a part of the relay died and had to be started again\n{}",
             self.supervisor.logs()
@@ -116,11 +122,15 @@ pub(super) struct Pair {
     pub(super) ours: Relay,
     pub(super) bare: Relay,
     pub(super) accounts: Vec<Account>,
+    /// Takes the notifications of ours.
+    pub(super) push: Sink,
 }
 
 impl Pair {
     /// Starts both in `directory`. The mail of an earlier run is removed.
-    pub(super) fn start(directory: &Path, artifacts: &Artifacts, push_url: &str) -> Result<Pair> {
+    pub(super) fn start(directory: &Path, artifacts: &Artifacts) -> Result<Pair> {
+        let push = Sink::start().context("cannot start a push service")?;
+        let push_url = &push.url();
         let ours = Relay::prepare(&directory.join("ours"), artifacts, push_url)?;
         let ours = Relay::start(ours, artifacts, &[DOVECOT, MILTER, POSTFIX, SERVE])?;
         let accounts = (0..ACCOUNTS)
@@ -147,6 +157,7 @@ impl Pair {
             ours,
             bare,
             accounts,
+            push,
         })
     }
 

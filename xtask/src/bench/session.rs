@@ -1,8 +1,9 @@
 //! The memory of an imap process, of which a relay runs thousands.
 
+use std::fs;
 use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use chatmail_tests::imap::Imap;
 
 use super::figures::Figures;
@@ -13,8 +14,11 @@ use crate::interrupt;
 use crate::relay::account::Account;
 use crate::terminal::say;
 
-/// An entry that every client asks for.
-const ENTRY: &str = "/shared/vendor/deltachat/irohrelay";
+/// Entries that every client asks for: one of the server, one of the mailbox.
+const ENTRIES: [(&str, &str); 2] = [
+    ("", "/shared/vendor/deltachat/irohrelay"),
+    ("INBOX", "/private/devicetoken"),
+];
 
 pub(super) fn measure(pair: &mut Pair) -> Result<Vec<Row>> {
     say(format_args!("    memory of imap processes"));
@@ -62,11 +66,12 @@ fn session(relay: &Relay, account: &Account) -> Result<(f64, f64, Imap)> {
     let pid = process(relay, &account.address)?;
     let dirty = || kilobytes(pid, "smaps_rollup", "Private_Dirty");
     let selected = dirty()?;
-    let answer = imap
-        .get_metadata("", ENTRY)
-        .context("GETMETADATA")?
-        .map_err(|answer| anyhow::anyhow!("GETMETADATA: {answer}"))?;
-    drop(answer); // the servers without our parts have no value
+    for (mailbox, entry) in ENTRIES {
+        // Whether there is a value does not matter, whether the server would have found it does.
+        imap.get_metadata(mailbox, entry)
+            .context("GETMETADATA")?
+            .map_err(|answer| anyhow!("GETMETADATA: {answer}"))?;
+    }
     Ok((selected, dirty()?, imap))
 }
 
@@ -91,8 +96,10 @@ fn process(relay: &Relay, address: &str) -> Result<u32> {
         fields.next().filter(|_| is_it)?.parse().ok()
     });
     let pids: Vec<u32> = pids.collect();
-    match pids.as_slice() {
-        [pid] => Ok(*pid),
-        _ => anyhow::bail!("doveadm who names {} sessions instead of one", pids.len()),
-    }
+    let [pid] = pids.as_slice() else {
+        bail!("doveadm who names {} sessions instead of one", pids.len());
+    };
+    let name = fs::read_to_string(format!("/proc/{pid}/comm")).context("the session has ended")?;
+    ensure!(name.trim() == "imap", "process {pid} is {}", name.trim());
+    Ok(*pid)
 }
