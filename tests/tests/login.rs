@@ -227,16 +227,12 @@ fn an_emptied_password_file_blocks_the_address_and_stays_empty() {
 fn a_password_may_hold_quotes_backslashes_and_slashes() {
     let relay = Instance::start();
     let account = Account {
-        password: "\"\\/' %$ {x} ü\t]".to_owned(),
+        password: "\"\\/' %$ {x} ü]".to_owned(),
         ..relay.new_account("quoter")
     };
     relay.imap(&account);
     relay.smtp(Door::Smtps, &account);
-    assert!(
-        !relay
-            .try_imap(&account.address, "\"\\/' %$ {x} ü\t)")
-            .is_ok()
-    );
+    assert!(!relay.try_imap(&account.address, "\"\\/' %$ {x} ü)").is_ok());
 }
 
 #[test]
