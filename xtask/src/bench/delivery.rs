@@ -22,17 +22,22 @@ const MESSAGES: u32 = 200;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(super) fn measure(pair: &mut Pair, rounds: u32) -> Result<Vec<Row>> {
-    let account = pair.accounts.first().context("no accounts")?;
-    with_device_token(&pair.ours.endpoints, account)?;
+    for account in &pair.accounts {
+        with_device_token(&pair.ours.endpoints, account)?;
+    }
     let what = "LMTP deliveries of 3 KB messages";
     let spent = interleaved(what, rounds, pair, |pair, relay| {
-        let to = &pair.accounts.first().context("no accounts")?.address;
-        let message = Mail::encrypted(OUTSIDER, to).to_bytes();
+        // A delivery costs the more the fuller the mailbox is: to all in turn, so that none fills.
+        let recipients = pair.accounts.iter().cycle().take(MESSAGES as usize);
+        let mails: Vec<_> = recipients
+            .map(|to| (&to.address, Mail::encrypted(OUTSIDER, &to.address)))
+            .map(|(to, mail)| (to, mail.to_bytes()))
+            .collect();
         let service = relay.parts.map_or(relay.dovecot, |parts| parts.service);
         let seconds = spent([relay.dovecot, service], || {
             let mut lmtp = Lmtp::connect(&relay.endpoints.lmtp_socket)?;
-            for _ in 0..MESSAGES {
-                lmtp.deliver(OUTSIDER, to, &message)?;
+            for (to, message) in &mails {
+                lmtp.deliver(OUTSIDER, to, message)?;
             }
             ensure!(
                 poll(PATIENCE, || nothing_pending(&relay.endpoints)),

@@ -23,6 +23,8 @@ const ENTRIES: [(&str, &str); 2] = [
 pub(super) fn measure(pair: &mut Pair) -> Result<Vec<Row>> {
     say(format_args!("    memory of imap processes"));
     let (mut selected, mut asked) = (Figures::default(), Figures::default());
+    // Pages of a module that was just installed count as dirty until they are on the disk.
+    rustix::fs::sync();
     // All stay open: a process that served another session before would have the memory of both.
     let mut sessions = Vec::new();
     for account in &pair.accounts {
