@@ -70,8 +70,8 @@ pub(super) fn measure(pair: &mut Pair, rounds: u32) -> Result<Vec<Row>> {
             Compared::Alone,
         ),
         Row::new(
-            "known user as part of first login",
-            "",
+            "  known user's part of that",
+            "fraction",
             share,
             Compared::Alone,
         )

@@ -118,7 +118,7 @@ fn relay(options: &Options) -> Result<ExitCode> {
         Pair::start(&directory, &artifacts)
     })?;
 
-    let [load_at_start, ..] = usage::load_average()?;
+    let load_at_start = usage::load_average()?;
     say(format_args!(
         "==> measuring {} rounds; the load average is {load_at_start:.1}",
         options.rounds
@@ -145,7 +145,6 @@ fn relay(options: &Options) -> Result<ExitCode> {
         rounds: options.rounds,
         processors: std::thread::available_parallelism().map_or(1, usize::from),
         load_at_start,
-        load_at_end: usage::load_average()?[0],
         rows,
     };
     if let Some(file) = &options.json {

@@ -93,9 +93,8 @@ impl Row {
 pub(super) struct Table {
     pub(super) rounds: u32,
     pub(super) processors: usize,
-    /// Of the minute before the first measurement, and of the last one.
+    /// The load average of the minute before the first measurement; later it is our own.
     pub(super) load_at_start: f64,
-    pub(super) load_at_end: f64,
     pub(super) rows: Vec<Row>,
 }
 
@@ -120,8 +119,8 @@ impl fmt::Display for Table {
         }
         write!(
             f,
-            "\nMedians of {} rounds. {} processors, load average {:.1} at the start and {:.1} at the end.",
-            self.rounds, self.processors, self.load_at_start, self.load_at_end
+            "\nMedians of {} rounds. {} processors, load average {:.1} at the start.",
+            self.rounds, self.processors, self.load_at_start
         )?;
         if self.load_at_start > 1.0 {
             write!(
@@ -162,7 +161,6 @@ mod tests {
             rounds: 1,
             processors: 2,
             load_at_start: 0.0,
-            load_at_end: 3.0,
             rows: vec![
                 Row::new("login", "ms", figures, Compared::Ratio)
                     .reference("2 ms")
@@ -177,7 +175,7 @@ mod tests {
                 "what       ours  bare  ours:bare  before  target",
                 "login, ms  1.50  3.00    x 0.500  2 ms    1 ms",
                 "",
-                "Medians of 1 rounds. 2 processors, load average 0.0 at the start and 3.0 at the end.",
+                "Medians of 1 rounds. 2 processors, load average 0.0 at the start.",
             ]
         );
     }

@@ -142,12 +142,11 @@ pub(super) fn forget_peak(pid: u32) -> Result<()> {
     fs::write(&path, "5").with_context(|| format!("cannot write {path}"))
 }
 
-/// The load averages of 1, 5 and 15 minutes.
-pub(super) fn load_average() -> Result<[f64; 3]> {
+/// The load average of the last minute.
+pub(super) fn load_average() -> Result<f64> {
     let text = fs::read_to_string("/proc/loadavg").context("cannot read /proc/loadavg")?;
-    let mut numbers = text.split(' ').map_while(|word| word.parse().ok());
-    let mut next = || numbers.next().context("/proc/loadavg is malformed");
-    Ok([next()?, next()?, next()?])
+    let first = text.split(' ').next().and_then(|word| word.parse().ok());
+    first.context("/proc/loadavg is malformed")
 }
 
 #[cfg(test)]
