@@ -25,19 +25,24 @@ use crate::mailbox::{Creation, Mailbox, Mailboxes};
 mod host;
 mod password;
 mod policy;
+mod verified;
 
 pub use password::PASSWORD_MAX;
 
 use host::{Host, ThisHost};
 use password::PasswordHash;
 use policy::Policy;
+use verified::Verified;
 
-/// Answers logins. Shared freely between threads; holds no state but the configuration.
+/// Answers logins. Shared freely between threads. Keep one for as long as the process lives: it
+/// remembers, in memory and in a bounded table, which passwords it has verified, so that a
+/// repeated login needs no SHA512-CRYPT. The mailbox is read at every login all the same.
 #[derive(Debug, Clone)]
 pub struct Authenticator {
     mailboxes: Mailboxes,
     policy: Policy,
     host: Arc<dyn Host>,
+    verified: Arc<Verified>,
 }
 
 /// A user's answer to Dovecot.
@@ -165,6 +170,7 @@ impl Authenticator {
             mailboxes: config.mailboxes(),
             policy: Policy::new(config),
             host,
+            verified: Arc::new(Verified::new()),
         }
     }
 
@@ -184,7 +190,7 @@ impl Authenticator {
         };
         let mailbox = self.mailboxes.mailbox(&address);
         match account(&mailbox)? {
-            Account::Usable(hash) => Ok(verify(address, &mailbox, hash, password)),
+            Account::Usable(hash) => Ok(self.verify(address, &mailbox, hash, password)),
             Account::Blocked => Ok(Login::Refused(Refusal::Blocked)),
             Account::Missing => self.create(address, &mailbox, password),
         }
@@ -223,12 +229,25 @@ impl Authenticator {
             Creation::Created => Ok(Login::Created(user(address, mailbox, hash), warnings)),
             // The first password won, and it was someone else's or ours from another connection.
             Creation::Existed => match account(mailbox)? {
-                Account::Usable(hash) => Ok(verify(address, mailbox, hash, password)),
+                Account::Usable(hash) => Ok(self.verify(address, mailbox, hash, password)),
                 Account::Blocked => Ok(Login::Refused(Refusal::Blocked)),
                 Account::Missing => {
                     Err(io::Error::other("an account vanished while it was created").into())
                 }
             },
+        }
+    }
+
+    fn verify(
+        &self,
+        address: Address,
+        mailbox: &Mailbox,
+        hash: PasswordHash,
+        password: &[u8],
+    ) -> Login {
+        match self.verified.matches(&hash, password) {
+            true => Login::Known(user(address, mailbox, hash)),
+            false => Login::Refused(Refusal::WrongPassword),
         }
     }
 }
@@ -242,14 +261,6 @@ fn account(mailbox: &Mailbox) -> io::Result<Account> {
         None => Account::Missing,
         Some(bytes) => PasswordHash::parse(&bytes).map_or(Account::Blocked, Account::Usable),
     })
-}
-
-fn verify(address: Address, mailbox: &Mailbox, hash: PasswordHash, password: &[u8]) -> Login {
-    if hash.matches(password) {
-        Login::Known(user(address, mailbox, hash))
-    } else {
-        Login::Refused(Refusal::WrongPassword)
-    }
 }
 
 fn user(address: Address, mailbox: &Mailbox, hash: PasswordHash) -> User {

@@ -8,7 +8,9 @@ use crate::guard::status;
 use crate::login::chatmail_login_t;
 use crate::pointers::{CType, Owned};
 
-/// Answers logins and look-ups of users. Make one and keep it.
+/// Answers logins and look-ups of users. Make one and keep it: it remembers, in at most 2 MB, which
+/// passwords it has verified, so that a repeated login costs no SHA512-CRYPT. Nothing of a mailbox is
+/// remembered: a changed, emptied or removed `password` counts at the next login.
 ///
 /// May be used from several threads at once. Free it with chatmail_auth_free().
 #[derive(Debug)]

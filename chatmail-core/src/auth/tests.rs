@@ -379,3 +379,39 @@ fn nothing_that_is_printed_holds_an_address_or_a_hash() {
         assert!(!refusal.to_string().contains('@'));
     }
 }
+
+#[test]
+fn what_happens_to_the_password_file_counts_at_once_though_the_password_was_just_verified() {
+    let relay = Relay::new();
+    let file = relay.with_alice();
+    let hash = fs::read(&file).unwrap();
+    let known = |password: &[u8]| matches!(relay.login(ALICE, password), Login::Known(_));
+    assert!(known(PASSWORD) && known(PASSWORD));
+
+    let other = PasswordHash::create(b"another horse").unwrap();
+    fs::write(&file, other.as_str()).unwrap();
+    assert!(!known(PASSWORD));
+    assert!(known(b"another horse"));
+
+    fs::write(&file, "").unwrap();
+    for password in [PASSWORD, b"another horse"] {
+        let refused = Login::Refused(Refusal::Blocked);
+        assert_eq!(relay.login(ALICE, password), refused);
+    }
+
+    fs::write(&file, &hash).unwrap();
+    assert!(known(PASSWORD));
+    fs::write(relay.home(ALICE).join("DISABLED"), "").unwrap();
+    assert_eq!(
+        relay.login(ALICE, PASSWORD),
+        Login::Refused(Refusal::Blocked)
+    );
+
+    fs::remove_file(relay.home(ALICE).join("DISABLED")).unwrap();
+    fs::remove_dir_all(relay.home(ALICE)).unwrap();
+    fs::write(relay.base.path().join("nocreate"), "").unwrap();
+    assert_eq!(
+        relay.login(ALICE, PASSWORD),
+        not_created(NotCreated::SwitchedOff)
+    );
+}
