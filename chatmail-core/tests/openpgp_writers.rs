@@ -178,7 +178,8 @@ fn gnupg_messages_pass_with_their_old_packet_headers() {
         "future-default",
     ];
     if gpg(&generate, b"").is_none() {
-        eprintln!("gpg is not installed");
+        assert!(std::env::var_os("CI").is_none(), "gpg is not installed");
+        eprintln!("left out: gpg is not installed");
         return;
     }
     let passphrase = ["--pinentry-mode", "loopback", "--passphrase", "x"];

@@ -40,6 +40,11 @@ pub(crate) fn cargo(words: &str) -> Result<()> {
     run(&mut with_words(as_caller(cargo_program()), words)?)
 }
 
+/// Runs `cargo WORDS` for tests of which none may leave itself out because a program is missing.
+pub(crate) fn cargo_strictly(words: &str) -> Result<()> {
+    run(with_words(as_caller(cargo_program()), words)?.env("CI", "true"))
+}
+
 /// Runs `cargo WORDS` as root, for tests that start servers. What it runs should be built already.
 pub(crate) fn cargo_as_root(words: &str) -> Result<()> {
     run(&mut with_words(Command::new(cargo_program()), words)?)

@@ -6,7 +6,7 @@ use std::time::Instant;
 use anyhow::{Result, bail};
 use clap::Args;
 
-use crate::command::{cargo, cargo_as_root};
+use crate::command::{cargo, cargo_as_root, cargo_strictly};
 use crate::terminal::{Seconds, say, stage};
 use crate::{build, interrupt, packages, privilege};
 
@@ -35,7 +35,7 @@ const STAGES: &[Stage] = &[
     }),
     ("release build and the C code", || build::relay().map(drop)),
     ("tests of all crates", || {
-        cargo("test --workspace --exclude chatmail-tests --no-fail-fast")
+        cargo_strictly("test --workspace --exclude chatmail-tests --no-fail-fast")
     }),
     ("end-to-end tests", || {
         // Built by the caller, so that nothing under target/ is root's; run by root, who may start mail servers.
