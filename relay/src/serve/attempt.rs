@@ -65,7 +65,8 @@ impl Attempt {
         let pending = match Pending::read(file.to_owned()) {
             Ok(Some(pending)) => pending,
             Ok(None) => return Outcome::Vanished,
-            Err(unreadable) => return clear_away(file, unreadable.why),
+            Err(unreadable) if unreadable.damaged => return clear_away(file, unreadable.why),
+            Err(unreadable) => return Outcome::CannotRead(unreadable.why),
         };
         if (self.schedule)(pending.since, 0, SystemTime::now()).is_none() {
             return remove(pending, Outcome::GivenUp);
@@ -104,11 +105,8 @@ impl Attempt {
     }
 }
 
-/// What is no notification goes; what only cannot be read now may be one.
+/// What is no notification goes.
 fn clear_away(file: &Path, why: String) -> Outcome {
-    if std::fs::read(file).is_err() {
-        return Outcome::CannotRead(why);
-    }
     match std::fs::remove_file(file) {
         Ok(()) => Outcome::Unreadable(why),
         Err(stays) => Outcome::Stuck(format!("{why}; {stays}")),
