@@ -1,10 +1,11 @@
 //! What a crash of one part means to the others: waiting, never a wrong answer.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use chatmail_tests::instance::Account;
 use chatmail_tests::mail::ENCRYPTION_NEEDED;
@@ -80,22 +81,19 @@ fn nothing_passes_unchecked_while_the_filter_is_down() {
 fn killed_login_workers_make_no_second_account_and_no_wrong_refusal() {
     let relay = Instance::start();
     let dovecot = relay.supervisor_pid();
-    let accounts: Vec<_> = (0..20).map(|_| relay.new_account("crash")).collect();
-    let done = AtomicBool::new(false);
-    let killed = thread::scope(|scope| {
-        let killer = scope.spawn(|| kill_workers_until(dovecot, &done));
-        let logins: Vec<_> = accounts
-            .chunks(5)
-            .map(|accounts| {
-                scope.spawn(|| accounts.iter().for_each(|account| insist(&relay, account)))
-            })
+    let enough = AtomicBool::new(false);
+    let (killed, accounts) = thread::scope(|scope| {
+        let logins: Vec<_> = (0..4)
+            .map(|_| scope.spawn(|| create_until(&relay, &enough)))
             .collect();
-        let logins: Vec<_> = logins.into_iter().map(|login| login.join()).collect();
-        done.store(true, Ordering::Relaxed);
-        assert!(logins.iter().all(Result::is_ok), "see above");
-        killer.join().expect("killer")
+        let killed = kill_workers(dovecot);
+        enough.store(true, Ordering::Relaxed);
+        let accounts = logins
+            .into_iter()
+            .flat_map(|login| login.join().expect("see above"));
+        (killed, accounts.collect::<Vec<_>>())
     });
-    assert!(killed > 0, "no worker was killed");
+    assert_eq!(killed, KILLS, "too few workers were killed");
 
     let expected: BTreeSet<_> = accounts
         .iter()
@@ -118,33 +116,55 @@ fn killed_login_workers_make_no_second_account_and_no_wrong_refusal() {
     }
 }
 
+/// Makes one account after the other by logging in, and logs in again; returns the accounts.
+fn create_until(relay: &Instance, enough: &AtomicBool) -> Vec<Account> {
+    let mut accounts = Vec::new();
+    while !enough.load(Ordering::Relaxed) || accounts.is_empty() {
+        let account = relay.new_account("crash");
+        insist(relay, &account);
+        insist(relay, &account);
+        accounts.push(account);
+    }
+    accounts
+}
+
 /// Logs in until it works. Before that, nothing but temporary failures.
 fn insist(relay: &Instance, account: &Account) {
-    wait::until(&format!("the login of {}", account.address), || {
+    let login = wait::poll(RECOVERY, || {
         let answer = relay.try_imap(&account.address, &account.password);
         if !answer.is_ok() {
             assert_eq!(answer.code(), Some("UNAVAILABLE"), "{answer}");
         }
         answer.is_ok().then_some(())
     });
+    assert!(login.is_some(), "no login within {RECOVERY:?}");
 }
 
-/// Dovecot starts no new worker for a while if too many die.
 const KILLS: usize = 8;
 
-/// Kills the login workers it finds, up to [`KILLS`]; returns how many.
-fn kill_workers_until(dovecot: u32, done: &AtomicBool) -> usize {
+/// A worker that dies before it is ready makes Dovecot wait with the next one, for a minute at most.
+const RECOVERY: Duration = Duration::from_secs(90);
+
+/// So old is a worker that it is ready, and at work.
+const READY: Duration = Duration::from_millis(200);
+
+/// Kills login workers while they work, [`KILLS`] of them; returns how many.
+fn kill_workers(dovecot: u32) -> usize {
+    let mut seen = BTreeMap::new();
     let mut killed = BTreeSet::new();
-    while killed.len() < KILLS && !done.load(Ordering::Relaxed) {
+    wait::poll(RECOVERY, || {
         for worker in process::tree(dovecot) {
+            if worker.name != "auth" || !worker.command.ends_with(" -w") {
+                continue;
+            }
+            let since: &mut Instant = seen.entry(worker.pid).or_insert_with(Instant::now);
             // It may have ended between the look and the kill.
-            if worker.name == "auth" && worker.command.ends_with(" -w") && killed.insert(worker.pid)
-            {
+            if since.elapsed() >= READY && killed.len() < KILLS && killed.insert(worker.pid) {
                 process::signal(worker.pid, Signal::KILL).ok();
             }
         }
-        thread::yield_now();
-    }
+        (killed.len() == KILLS).then_some(())
+    });
     killed.len()
 }
 
