@@ -13,6 +13,7 @@
 
 use std::fmt;
 use std::fs;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -39,6 +40,16 @@ pub struct Config {
     pub max_user_send_burst_size: u32,
     /// Bytes.
     pub max_message_size: u64,
+    /// Whether the filter signs outgoing mail and demands a signature on incoming mail. Ours;
+    /// default true. Where OpenDKIM or another filter does it, false.
+    pub dkim: bool,
+    /// `s=` of our signatures. Ours; default `opendkim`.
+    pub dkim_selector: String,
+    /// PEM file of the private key, RSA or Ed25519. Ours; default `/etc/dkimkeys/opendkim.private`.
+    pub dkim_key_file: PathBuf,
+    /// DNS servers that are asked for the keys of others. Ours; empty (the default) means those of
+    /// `/etc/resolv.conf`.
+    pub dns_resolver: Vec<SocketAddr>,
     /// Bytes.
     pub max_mailbox_size: u64,
     /// Days until a message is removed.
@@ -158,6 +169,10 @@ impl Config {
             max_user_send_per_minute: params.read("max_user_send_per_minute", values::number)?,
             max_user_send_burst_size: params.read("max_user_send_burst_size", values::number)?,
             max_message_size: params.read("max_message_size", values::number)?,
+            dkim: params.read("dkim", values::switch)?,
+            dkim_selector: params.read("dkim_selector", values::selector)?,
+            dkim_key_file: params.read("dkim_key_file", values::absolute_path)?,
+            dns_resolver: params.read("dns_resolver", values::resolvers)?,
             max_mailbox_size: params.read("max_mailbox_size", values::size)?,
             delete_mails_after: params.read("delete_mails_after", values::number)?,
             delete_large_after: params.read("delete_large_after", values::number)?,

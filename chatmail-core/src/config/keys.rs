@@ -66,6 +66,11 @@ pub const KEYS: &[Key] = &[
     value("max_user_send_per_minute", "60"),
     value("max_user_send_burst_size", "10"),
     value("max_message_size", "31457280"),
+    // DKIM and its DNS.
+    value("dkim", "true"),
+    value("dkim_selector", "opendkim"),
+    value("dkim_key_file", "/etc/dkimkeys/opendkim.private"),
+    value("dns_resolver", ""),
     // Storage and housekeeping.
     value("max_mailbox_size", "500M"),
     value("delete_mails_after", "20"),

@@ -61,6 +61,11 @@ fn a_file_with_the_domain_alone_has_the_defaults_of_a_relay() {
     assert_eq!(config.push_url, "https://notifications.delta.chat/notify");
     assert_eq!(config.push_timeout, Duration::from_secs(60));
     assert_eq!(config.push_ca_file, None);
+    assert!(config.dkim);
+    assert_eq!(config.dkim_selector, "opendkim");
+    let key_file = Path::new("/etc/dkimkeys/opendkim.private");
+    assert_eq!(config.dkim_key_file, key_file);
+    assert!(config.dns_resolver.is_empty());
     assert_eq!(config.www_folder, None);
     assert_eq!(config.privacy_postal, "");
     assert!(config.unknown_keys.is_empty());
@@ -95,6 +100,7 @@ fn an_operators_values_replace_the_defaults() {
         "max_mailbox_size = 2GB\nmailboxes_dir = /srv/mail\nmax_load_1m: 2.5\ndisable_ipv6 = True\n\
          nocreate_file = /run/nocreate\npush_url = http://127.0.0.1:8080/notify\npush_timeout = 3\n\
          push_ca_file = /etc/ca.pem\nwww_folder = www\nmtail_address = 127.0.0.1\n\
+         dkim = False\ndkim_selector = 2026.relay\ndns_resolver = 127.0.0.1 [::1]:5353\n\
          privacy_postal =\n  Merlinux GmbH\n  Freiburg\n\nprivacy_mail = \"a\\b\"\n",
     )
     .unwrap();
@@ -109,6 +115,10 @@ fn an_operators_values_replace_the_defaults() {
         config.push_ca_file.as_deref(),
         Some(Path::new("/etc/ca.pem"))
     );
+    assert!(!config.dkim);
+    assert_eq!(config.dkim_selector, "2026.relay");
+    let servers = ["127.0.0.1:53", "[::1]:5353"].map(|address| address.parse().unwrap());
+    assert_eq!(config.dns_resolver, servers);
     assert_eq!(config.www_folder.as_deref(), Some(Path::new("www")));
     assert_eq!(config.mtail_address.as_deref(), Some("127.0.0.1"));
     assert_eq!(config.privacy_postal, "Merlinux GmbH\nFreiburg");
@@ -224,6 +234,12 @@ fn a_value_of_another_kind_is_an_error() {
         "push_url = http://push.example/",
         "push_timeout = 0",
         "push_ca_file = ca.pem",
+        "dkim = yes",
+        "dkim_selector =",
+        "dkim_selector = a..b",
+        "dkim_selector = a;b",
+        "dkim_key_file = opendkim.private",
+        "dns_resolver = 127.0.0.1 dns.example",
         "iroh_relay = https://a\n https://b",
         "delete_mails_after = 20 days",
     ] {

@@ -3,7 +3,7 @@
 //! Every parser answers with the problem as text when a value is not of its kind; the caller adds
 //! file, key and value.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -108,6 +108,36 @@ pub(super) fn size(value: &str) -> Result<u64, Problem> {
     };
     let number: u64 = digits.trim_end().parse().map_err(|_| problem)?;
     number.checked_mul(unit).ok_or("larger than any disk")
+}
+
+/// A DKIM selector: labels of letters, digits and inner hyphens, separated by dots (RFC 6376
+/// section 3.1).
+pub(super) fn selector(value: &str) -> Result<String, Problem> {
+    let is_label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    match value.split('.').all(is_label) {
+        true => Ok(value.to_owned()),
+        false => Err("not a DKIM selector, such as opendkim"),
+    }
+}
+
+/// Addresses of DNS servers separated by spaces, each with a port unless that is 53.
+pub(super) fn resolvers(value: &str) -> Result<Vec<SocketAddr>, Problem> {
+    let address = |text: &str| {
+        match text.parse::<IpAddr>() {
+        Ok(ip) => Ok(SocketAddr::new(ip, 53)),
+        Err(_) => text.parse().map_err(|_| {
+            "not addresses of DNS servers separated by spaces, such as 127.0.0.1, 127.0.0.1:5353 or [::1]:5353"
+        }),
+    }
+    };
+    value.split_whitespace().map(address).collect()
 }
 
 /// `true` or `false` in any case; empty is false.
