@@ -13,17 +13,23 @@
 //! | [`process`] | the processes and sockets of a relay, and how to kill them |
 //! | [`sink`] | a push service on loopback: records posts, answers what the test wants |
 //! | [`wait`] | waiting for something with a deadline, never for a time |
-//! | [`deltachat`] | Delta Chat itself, from PyPI in a virtual environment |
+//! | [`dkim`] | signatures of outside domains, good and bad |
+//! | [`outside`] | a mail server of another domain: takes mail, refuses it, shows what came |
+//! | [`python`] | programs from PyPI, in a virtual environment |
+//! | [`deltachat`] | Delta Chat itself |
 //!
 //! The clients return [`std::io::Error`] only if the connection fails or the peer breaks the
 //! protocol. A refusal by the server is a value.
 
 pub mod deltachat;
+pub mod dkim;
 pub mod endpoints;
 pub mod imap;
 pub mod instance;
 pub mod mail;
+pub mod outside;
 pub mod process;
+pub mod python;
 pub mod sink;
 pub mod smtp;
 pub mod wait;

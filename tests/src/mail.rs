@@ -164,6 +164,11 @@ impl Mail {
             .map_or("", |field| &field.1)
     }
 
+    /// The header fields, name and value, from the top.
+    pub fn fields(&self) -> &[(String, String)] {
+        &self.fields
+    }
+
     /// The body alone.
     pub fn body(&self) -> &[u8] {
         &self.body
