@@ -36,6 +36,32 @@ impl Reply {
         Reply::new(450, None, text)
     }
 
+    /// `550 5.1.1 No such mailbox`: a recipient at our domain who has no mailbox, or a disabled one.
+    pub fn unknown_recipient() -> Reply {
+        Reply::new(550, Some("5.1.1"), "No such mailbox")
+    }
+
+    /// `552 5.2.2 Mailbox is full`: a recipient of ours who is over quota.
+    pub fn mailbox_full() -> Reply {
+        Reply::new(552, Some("5.2.2"), "Mailbox is full")
+    }
+
+    /// `550 5.7.1 This account is disabled`: the sender's own account.
+    pub fn disabled() -> Reply {
+        Reply::new(550, Some("5.7.1"), "This account is disabled")
+    }
+
+    /// `554 5.7.1 No valid DKIM signature found`: incoming mail its From domain did not sign.
+    pub fn no_valid_signature() -> Reply {
+        Reply::new(554, Some("5.7.1"), "No valid DKIM signature found")
+    }
+
+    /// `451 4.4.3 Cannot look up the DKIM key, try again later`: the DNS gave no answer.
+    pub fn dns_trouble() -> Reply {
+        let text = "Cannot look up the DKIM key, try again later";
+        Reply::new(451, Some("4.4.3"), text)
+    }
+
     /// `451 4.3.0 Temporary failure, try again later`: whenever no decision could be made.
     pub fn temporary() -> Reply {
         Reply::new(451, Some("4.3.0"), "Temporary failure, try again later")
@@ -114,6 +140,21 @@ mod tests {
             Reply::temporary().to_string(),
             "451 4.3.0 Temporary failure, try again later"
         );
+        for (reply, text) in [
+            (Reply::unknown_recipient(), "550 5.1.1 No such mailbox"),
+            (Reply::mailbox_full(), "552 5.2.2 Mailbox is full"),
+            (Reply::disabled(), "550 5.7.1 This account is disabled"),
+            (
+                Reply::no_valid_signature(),
+                "554 5.7.1 No valid DKIM signature found",
+            ),
+            (
+                Reply::dns_trouble(),
+                "451 4.4.3 Cannot look up the DKIM key, try again later",
+            ),
+        ] {
+            assert_eq!(reply.to_string(), text);
+        }
     }
 
     #[test]
