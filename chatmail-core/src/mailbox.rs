@@ -8,6 +8,7 @@
 //! | `enforceE2EEincoming` | cleartext is turned away |
 //! | `DISABLED` | the operator let nobody in |
 //! | `metadata.json` | device tokens, see module `metadata` |
+//! | `maildirsize` | Dovecot's running total of what the mailbox holds (Maildir++) |
 //!
 //! ```no_run
 //! use chatmail_core::address::{Address, MailDomain};
@@ -30,6 +31,7 @@ use crate::address::{Address, MailDomain};
 mod create;
 mod files;
 mod lock;
+mod usage;
 
 pub use create::Creation;
 pub use lock::MailboxLock;
@@ -45,6 +47,7 @@ const ENFORCE: &str = "enforceE2EEincoming";
 const DISABLED: &str = "DISABLED";
 #[cfg(feature = "metadata")]
 const METADATA: &str = "metadata.json";
+const MAILDIRSIZE: &str = "maildirsize";
 const SPOOL: &str = "pending_notifications";
 
 /// Longest `password` file that is looked at, in bytes; a hash has at most 140.
@@ -219,6 +222,16 @@ impl Mailbox {
         fs::File::open(&path)
             .and_then(|file| file.set_times(times))
             .map_err(|error| named(&path, error))
+    }
+
+    /// Bytes of mail in this mailbox by Dovecot's count, which may lag behind a delivery that is
+    /// under way. `None` if nothing was counted yet, or Dovecot has to count anew.
+    ///
+    /// # Errors
+    ///
+    /// `maildirsize` is there and cannot be read.
+    pub fn usage(&self) -> io::Result<Option<u64>> {
+        usage::usage(&self.path.join(MAILDIRSIZE))
     }
 
     /// Device tokens.

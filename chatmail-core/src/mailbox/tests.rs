@@ -208,6 +208,20 @@ fn the_operators_files_are_seen() {
 }
 
 #[test]
+fn usage_is_what_dovecot_has_counted() {
+    let relay = Relay::new();
+    let alice = relay.torso("alice", &["password"]);
+    assert_eq!(alice.usage().unwrap(), None);
+    let file = alice.path().join("maildirsize");
+    fs::write(&file, "524288000S\n3235 1\n").unwrap();
+    assert_eq!(alice.usage().unwrap(), Some(3235));
+    fs::remove_file(&file).unwrap();
+    fs::create_dir(&file).unwrap();
+    let error = alice.usage().unwrap_err().to_string();
+    assert!(error.contains("maildirsize"), "{error}");
+}
+
+#[test]
 fn what_cannot_be_told_is_an_error() {
     let relay = Relay::new();
     fs::create_dir(relay.mailboxes.dir()).unwrap();
