@@ -11,7 +11,8 @@
 //! | [`protocol`] | the milter protocol: frames, commands, answers; nothing of mail |
 //! | [`session`] | one message after the other: sender, recipients, content, decision; nothing of the protocol |
 //! | [`conversation`] | how the two translate: one connection without its socket |
-//! | [`policy`] | what all sessions share: the rate limit, the configuration of the moment |
+//! | [`policy`] | what all sessions share: the rules of the moment, the rate limit |
+//! | [`metrics`] | what is counted |
 //! | [`listener`] | Unix and TCP sockets |
 //! | [`server`] | [`run`]: connections and the orderly end |
 //!
@@ -30,11 +31,13 @@
 
 pub mod conversation;
 pub mod listener;
+pub mod metrics;
 pub mod policy;
 pub mod protocol;
 pub mod server;
 pub mod session;
 
 pub use listener::{Access, Endpoint, Listener};
+pub use metrics::Metrics;
 pub use policy::Policy;
 pub use server::{Listeners, run};

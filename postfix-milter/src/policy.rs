@@ -1,17 +1,41 @@
-//! What all sessions share: the rate limit and the configuration of the moment.
+//! What all sessions share: the rules of the moment, the rate limit, the counters.
 
+use std::io;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Instant;
 
+use chatmail_core::address::Address;
 use chatmail_core::config::Config;
+use chatmail_core::filter::Reply;
 use chatmail_core::filter::rate::RateLimiter;
-use chatmail_core::mailbox::Mailboxes;
+use chatmail_core::mailbox::{Mailbox, Mailboxes};
+
+use crate::metrics::Metrics;
 
 /// The relay's rules, for all connections of the process.
 #[derive(Debug)]
 pub struct Policy {
-    mailboxes: RwLock<Arc<Mailboxes>>,
+    rules: RwLock<Arc<Rules>>,
     rate: Mutex<Rate>,
+    metrics: Metrics,
+}
+
+/// What follows from one configuration. Whoever works on something that takes several looks keeps
+/// one `Arc` of it, so that a new configuration does not come in between.
+#[derive(Debug)]
+pub struct Rules {
+    mailboxes: Arc<Mailboxes>,
+    /// Bytes.
+    max_mailbox_size: u64,
+}
+
+/// Why a sender or recipient does not pass, or not now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    /// For the client.
+    pub reply: Reply,
+    /// For the log and the counters: a fixed name.
+    pub reason: &'static str,
 }
 
 #[derive(Debug)]
@@ -45,49 +69,149 @@ impl Rate {
     }
 }
 
+impl Refused {
+    fn new(reply: Reply, reason: &'static str) -> Refused {
+        Refused { reply, reason }
+    }
+
+    /// The mailbox could not be asked. Its name, which is an address, stays out of the log.
+    fn undecided(_: &io::Error) -> Refused {
+        Refused::new(Reply::temporary(), "undecided")
+    }
+}
+
+impl Rules {
+    fn of(config: &Config) -> Rules {
+        Rules {
+            mailboxes: Arc::new(config.mailboxes()),
+            max_mailbox_size: config.max_mailbox_size,
+        }
+    }
+
+    /// The mailboxes of this relay.
+    pub fn mailboxes(&self) -> &Arc<Mailboxes> {
+        &self.mailboxes
+    }
+
+    /// The mailbox an address of ours is delivered to, whether there is one or not. `None`: not
+    /// ours, or none this relay could ever have.
+    fn mailbox(&self, address: &[u8]) -> Option<Mailbox> {
+        let address = Address::parse(&without_detail(address), self.mailboxes.domain())?;
+        Some(self.mailboxes.mailbox(&address))
+    }
+
+    fn sender(&self, sender: &[u8]) -> Result<(), Refused> {
+        let Some(mailbox) = self.mailbox(sender) else {
+            return Ok(());
+        };
+        match mailbox.is_disabled() {
+            Ok(false) => Ok(()),
+            Ok(true) => Err(Refused::new(Reply::disabled(), "disabled")),
+            Err(error) => Err(Refused::undecided(&error)),
+        }
+    }
+
+    fn recipient(&self, address: &[u8]) -> Result<(), Refused> {
+        let Some(mailbox) = self.mailbox(address) else {
+            return Ok(());
+        };
+        let undecided = |error: io::Error| Refused::undecided(&error);
+        // The two look the same from outside: who was disabled is nobody's business.
+        if !mailbox.exists().map_err(undecided)? {
+            return Err(Refused::new(Reply::unknown_recipient(), "unknown"));
+        }
+        if mailbox.is_disabled().map_err(undecided)? {
+            return Err(Refused::new(Reply::unknown_recipient(), "disabled"));
+        }
+        match mailbox.usage().map_err(undecided)? {
+            Some(usage) if usage >= self.max_mailbox_size => {
+                Err(Refused::new(Reply::mailbox_full(), "over-quota"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
 impl Policy {
     /// The rules of this configuration.
     pub fn new(config: &Config) -> Policy {
         Policy {
-            mailboxes: RwLock::new(Arc::new(config.mailboxes())),
+            rules: RwLock::new(Arc::new(Rules::of(config))),
             rate: Mutex::new(Rate::new(RateLimits::of(config))),
+            metrics: Metrics::new(),
         }
     }
 
     /// Takes over a new configuration. Messages whose content is on its way keep the old one.
     /// Senders start afresh if the rate limit changed, and only then.
     pub fn replace(&self, config: &Config) {
+        let rules = Arc::new(Rules::of(config));
         let limits = RateLimits::of(config);
-        {
-            let mut rate = self.rate.lock().unwrap_or_else(PoisonError::into_inner);
-            if rate.limits != limits {
-                *rate = Rate::new(limits);
-            }
+        let mut rate = self.rate.lock().unwrap_or_else(PoisonError::into_inner);
+        if rate.limits != limits {
+            *rate = Rate::new(limits);
         }
-        *self
-            .mailboxes
-            .write()
-            .unwrap_or_else(PoisonError::into_inner) = Arc::new(config.mailboxes());
+        *self.rules.write().unwrap_or_else(PoisonError::into_inner) = rules;
+    }
+
+    /// The rules of the moment.
+    pub fn rules(&self) -> Arc<Rules> {
+        Arc::clone(&self.rules.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The mailboxes of the moment.
     pub fn mailboxes(&self) -> Arc<Mailboxes> {
-        Arc::clone(
-            &self
-                .mailboxes
-                .read()
-                .unwrap_or_else(PoisonError::into_inner),
-        )
+        Arc::clone(self.rules().mailboxes())
     }
 
-    /// Whether this sender may send one more message now; if so, it is counted. Addresses that
-    /// differ in case only are one sender.
-    pub fn may_send(&self, sender: &[u8]) -> bool {
-        let key = String::from_utf8_lossy(sender).to_lowercase();
-        self.rate
+    /// What this process counts.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// Whether this user of ours may send one more message now; if so, it is counted. Addresses
+    /// that differ in case or in what stands behind a `+` are one sender.
+    ///
+    /// # Errors
+    ///
+    /// The mailbox is disabled, that cannot be told, or there were too many messages.
+    pub fn may_send(&self, sender: &[u8]) -> Result<(), Refused> {
+        self.rules().sender(sender)?;
+        let key = String::from_utf8_lossy(&without_detail(sender)).to_lowercase();
+        let passes = self
+            .rate
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .limiter
-            .check(&key, Instant::now())
+            .check(&key, Instant::now());
+        match passes {
+            true => Ok(()),
+            false => Err(Refused::new(Reply::rate_limited(sender), "rate-limit")),
+        }
+    }
+
+    /// Whether mail to this address may come. Addresses that are not ours, or not written as those
+    /// of ours are, pass: others decide on them.
+    ///
+    /// # Errors
+    ///
+    /// An address of ours has no mailbox, is disabled or full, or that cannot be told.
+    pub fn recipient(&self, address: &[u8]) -> Result<(), Refused> {
+        self.rules().recipient(address)
     }
 }
+
+/// `alice@chat.example` for `alice+news@chat.example`: `recipient_delimiter = +` as Postfix and
+/// Dovecot have it.
+fn without_detail(address: &[u8]) -> Vec<u8> {
+    let at = address.iter().rposition(|&b| b == b'@');
+    let (localpart, domain) = address.split_at(at.unwrap_or(address.len()));
+    match localpart.iter().position(|&b| b == b'+') {
+        // Without a name before it, the plus is the name.
+        Some(plus) if plus > 0 => [&localpart[..plus], domain].concat(),
+        _ => address.to_vec(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -80,15 +80,20 @@ impl Session {
         self.message = None;
         if self.direction == Direction::Outgoing {
             let refused = match guarded(|| self.policy.may_send(sender)) {
-                Some(true) => None,
-                Some(false) => Some((Reply::rate_limited(sender), "rate-limit")),
+                Some(Ok(())) => None,
+                Some(Err(refused)) => Some((refused.reply, refused.reason)),
                 None => Some((Reply::temporary(), "panic")),
             };
             if let Some((reply, reason)) = refused {
+                self.policy.metrics().sender_refused(reason);
                 info!(
                     queue_id = "-",
                     direction = direction_name(self.direction),
-                    verdict = "deferred",
+                    verdict = if reply.code < 500 {
+                        "deferred"
+                    } else {
+                        "refused"
+                    },
                     reason,
                     size = 0,
                     ms = 0,

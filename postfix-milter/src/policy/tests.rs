@@ -1,0 +1,195 @@
+use super::*;
+use std::fs;
+use std::path::PathBuf;
+
+use tempfile::TempDir;
+
+struct Relay {
+    dir: TempDir,
+    policy: Policy,
+}
+
+impl Relay {
+    fn with(lines: &str) -> Relay {
+        let dir = tempfile::tempdir().unwrap();
+        let policy = Policy::new(&config(&dir, lines));
+        Relay { dir, policy }
+    }
+
+    fn mailbox(&self, address: &str) -> PathBuf {
+        let path = self.dir.path().join("mail").join(address);
+        fs::create_dir_all(&path).unwrap();
+        fs::write(path.join("password"), "").unwrap();
+        path
+    }
+
+    fn recipient(&self, address: &str) -> Option<String> {
+        refused(self.policy.recipient(address.as_bytes()))
+    }
+
+    fn sender(&self, address: &str) -> Option<String> {
+        refused(self.policy.may_send(address.as_bytes()))
+    }
+}
+
+fn config(dir: &TempDir, lines: &str) -> Config {
+    let mail = dir.path().join("mail");
+    let text = format!(
+        "[params]\nmail_domain = chat.test\nmailboxes_dir = {}\n{lines}\n",
+        mail.display()
+    );
+    Config::parse("chatmail.ini".as_ref(), &text).unwrap()
+}
+
+/// The reason and the reply of a refusal.
+fn refused(answer: Result<(), Refused>) -> Option<String> {
+    let refused = answer.err()?;
+    Some(format!("{}: {}", refused.reason, refused.reply))
+}
+
+const UNKNOWN: &str = "unknown: 550 5.1.1 No such mailbox";
+const LATER: &str = "undecided: 451 4.3.0 Temporary failure, try again later";
+
+#[test]
+fn mail_to_an_account_passes_however_its_address_is_written() {
+    let relay = Relay::with("");
+    relay.mailbox("alice@chat.test");
+    for address in [
+        "alice@chat.test",
+        "Alice@Chat.TEST",
+        "alice+news@chat.test",
+        "ALICE+a+b@chat.test",
+        "alice+@chat.test",
+    ] {
+        assert_eq!(relay.recipient(address), None, "{address}");
+    }
+}
+
+#[test]
+fn mail_to_an_address_of_ours_without_an_account_is_refused() {
+    let relay = Relay::with("");
+    relay.mailbox("alice@chat.test");
+    // Mail, but no password: no account.
+    fs::create_dir_all(relay.dir.path().join("mail/torso@chat.test/cur")).unwrap();
+    for address in [
+        "bob@chat.test",
+        "alic@chat.test",
+        "bob+alice@chat.test",
+        "+alice@chat.test",
+        "torso@chat.test",
+    ] {
+        assert_eq!(
+            relay.recipient(address).as_deref(),
+            Some(UNKNOWN),
+            "{address}"
+        );
+    }
+}
+
+#[test]
+fn addresses_that_are_not_ours_are_for_others_to_judge() {
+    let relay = Relay::with("");
+    for address in [
+        "",
+        "bob",
+        "bob@",
+        "@chat.test",
+        "bob@elsewhere.test",
+        "bob@chat.test.elsewhere.test",
+        "bob@chat.test@elsewhere.test",
+        "../../etc@chat.test",
+        "\"b ob\"@chat.test",
+        "b\0ob@chat.test",
+        "bób@chat.test",
+    ] {
+        assert_eq!(relay.recipient(address), None, "{address}");
+        assert_eq!(relay.sender(address), None, "{address}");
+    }
+    assert_eq!(refused(relay.policy.recipient(b"b\xffob@chat.test")), None);
+}
+
+#[test]
+fn a_disabled_account_neither_receives_nor_sends() {
+    let relay = Relay::with("");
+    fs::write(relay.mailbox("alice@chat.test").join("DISABLED"), "").unwrap();
+    for address in ["alice@chat.test", "Alice+x@CHAT.test"] {
+        assert_eq!(
+            relay.recipient(address).as_deref(),
+            Some("disabled: 550 5.1.1 No such mailbox")
+        );
+        assert_eq!(
+            relay.sender(address).as_deref(),
+            Some("disabled: 550 5.7.1 This account is disabled")
+        );
+    }
+}
+
+#[test]
+fn a_mailbox_is_full_when_it_holds_what_it_may() {
+    let relay = Relay::with("max_mailbox_size = 1M");
+    let maildirsize = relay.mailbox("alice@chat.test").join("maildirsize");
+    assert_eq!(relay.recipient("alice@chat.test"), None);
+    fs::write(&maildirsize, "1048576S\n1048575 7\n").unwrap();
+    assert_eq!(relay.recipient("alice@chat.test"), None);
+    fs::write(&maildirsize, "1048576S\n1048575 7\n1 1\n").unwrap();
+    assert_eq!(
+        relay.recipient("alice@chat.test").as_deref(),
+        Some("over-quota: 552 5.2.2 Mailbox is full")
+    );
+    // A full mailbox still sends, and a larger one has room again.
+    assert_eq!(relay.sender("alice@chat.test"), None);
+    relay
+        .policy
+        .replace(&config(&relay.dir, "max_mailbox_size = 2M"));
+    assert_eq!(relay.recipient("alice@chat.test"), None);
+    // What Dovecot will count anew stops nobody.
+    fs::write(&maildirsize, "1048576S\nnonsense\n").unwrap();
+    assert_eq!(relay.recipient("alice@chat.test"), None);
+}
+
+#[test]
+fn what_cannot_be_told_is_put_off() {
+    let relay = Relay::with("");
+    let mailbox = relay.mailbox("alice@chat.test");
+    fs::create_dir(mailbox.join("maildirsize")).unwrap();
+    assert_eq!(relay.recipient("alice@chat.test").as_deref(), Some(LATER));
+    // A file where a directory should be.
+    fs::write(relay.dir.path().join("mail/bob@chat.test"), "").unwrap();
+    assert_eq!(relay.recipient("bob@chat.test").as_deref(), Some(LATER));
+    assert_eq!(relay.sender("bob@chat.test").as_deref(), Some(LATER));
+}
+
+#[test]
+fn details_and_case_open_no_second_bucket() {
+    let relay = Relay::with("max_user_send_per_minute = 1\nmax_user_send_burst_size = 2");
+    assert_eq!(relay.sender("alice@chat.test"), None);
+    assert_eq!(relay.sender("Alice+1@chat.test"), None);
+    assert_eq!(
+        relay.sender("alice+2@Chat.test").as_deref(),
+        Some("rate-limit: 450 4.7.1: Too much mail from <alice+2@Chat.test>")
+    );
+    assert_eq!(relay.sender("bob@chat.test"), None);
+}
+
+#[test]
+fn a_disabled_account_uses_up_no_rate() {
+    let relay = Relay::with("max_user_send_per_minute = 1\nmax_user_send_burst_size = 1");
+    let disabled = relay.mailbox("alice@chat.test").join("DISABLED");
+    fs::write(&disabled, "").unwrap();
+    assert!(relay.sender("alice@chat.test").is_some());
+    fs::remove_file(&disabled).unwrap();
+    assert_eq!(relay.sender("alice@chat.test"), None);
+}
+
+#[test]
+fn only_a_changed_rate_lets_senders_start_afresh() {
+    let relay = Relay::with("max_user_send_per_minute = 1\nmax_user_send_burst_size = 1");
+    assert_eq!(relay.sender("alice@chat.test"), None);
+    let same = "max_user_send_per_minute = 1\nmax_user_send_burst_size = 1\nmax_mailbox_size = 1";
+    relay.policy.replace(&config(&relay.dir, same));
+    assert!(relay.sender("alice@chat.test").is_some());
+    relay
+        .policy
+        .replace(&config(&relay.dir, "max_user_send_burst_size = 5"));
+    assert_eq!(relay.sender("alice@chat.test"), None);
+}
