@@ -132,10 +132,10 @@ impl Armor {
         Ok(lines * stride)
     }
 
-    /// The armor has ended.
-    pub(super) fn finish(&self) -> Result<(), Reason> {
+    /// The armor has ended. Returns the version of the encrypted data.
+    pub(super) fn finish(&self) -> Result<u8, Reason> {
         match self.state {
-            State::End => Ok(()),
+            State::End => self.packets.finish(),
             _ => Err(Reason::Armor),
         }
     }
@@ -245,7 +245,7 @@ impl Armor {
         }
         self.state = State::End;
         self.blank_lines = 0;
-        self.packets.finish()
+        self.packets.finish().map(drop)
     }
 }
 
@@ -346,7 +346,7 @@ mod tests {
         for line in text.split('\n') {
             armor.line(line.as_bytes())?;
         }
-        armor.finish()
+        armor.finish().map(drop)
     }
 
     fn outgoing(text: &str) -> Result<(), Reason> {
@@ -488,7 +488,7 @@ mod tests {
                 bulk += passed;
                 rest = &rest[passed..];
                 let Some(end) = rest.iter().position(|byte| *byte == b'\n') else {
-                    break armor.line(rest).and_then(|()| armor.finish());
+                    break armor.line(rest).and_then(|()| armor.finish()).map(drop);
                 };
                 if let Err(reason) = armor.line(&rest[..end - 1]) {
                     break Err(reason);

@@ -37,8 +37,8 @@ impl Body {
         self.lines(chunk).map_err(|reason| self.refusal(reason))
     }
 
-    /// The body has ended.
-    pub(super) fn finish(mut self) -> Result<(), Refusal> {
+    /// The body has ended. Returns the version of the encrypted data, if it holds any.
+    pub(super) fn finish(mut self) -> Result<Option<u8>, Refusal> {
         let rest = std::mem::take(&mut self.partial);
         let result = match rest.is_empty() {
             true => Ok(()),

@@ -209,11 +209,12 @@ impl Header {
         }
     }
 
-    /// Whether the From field's one address is the envelope sender.
-    pub(super) fn check_from(&self, sender: &[u8]) -> Result<(), Refusal> {
+    /// The one address of the one From field. Outgoing it is the envelope sender.
+    pub(super) fn author(&self, sender: &[u8]) -> Result<&str, Refusal> {
+        let same = |address: &str| address.as_bytes().eq_ignore_ascii_case(sender);
         let reason = match &self.from {
-            Author::One(address) if address.as_bytes().eq_ignore_ascii_case(sender) => {
-                return Ok(());
+            Author::One(address) if self.direction == Incoming || same(address) => {
+                return Ok(address);
             }
             Author::One(address) => Reason::FromMismatch {
                 header: super::reply::printable(address.as_bytes()),

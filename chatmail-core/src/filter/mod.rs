@@ -19,7 +19,8 @@
 //! carries any text one likes, and clients transfer keys in other ways today. Nor do read receipts
 //! in clear, inline PGP, or S/MIME.
 //!
-//! Outgoing mail whose From is not the envelope sender is refused before anything else is looked at.
+//! All of them have one From field with one address. What has not, and outgoing mail from another
+//! address than the envelope sender, is refused whatever else it is.
 //!
 //! # Map
 //!
@@ -181,15 +182,13 @@ impl MessageFilter {
     pub fn finish(mut self, mailboxes: &Mailboxes) -> Result<Verdict, Undecided> {
         self.end_of_headers();
         let outgoing = self.direction == Direction::Outgoing;
-        let checked = self.header.check_size().and_then(|()| match outgoing {
-            true => self.header.check_from(&self.sender),
-            false => Ok(()),
-        });
-        if let Err(refusal) = checked {
-            return Ok(Verdict::Refused(refusal));
-        }
+        let checked = self.header.check_size();
+        let author = match checked.and_then(|()| self.header.author(&self.sender)) {
+            Ok(author) => author.to_owned(),
+            Err(refusal) => return Ok(Verdict::Refused(refusal)),
+        };
         let encrypted = match self.body {
-            Progress::Body(body, class) => body.finish().map(|()| class),
+            Progress::Body(body, class) => body.finish().map(|seipd| (class, seipd)),
             Progress::Fault(refusal) => Err(refusal),
             // `end_of_headers` was called above.
             Progress::Header => {
@@ -197,14 +196,22 @@ impl MessageFilter {
                 return Err(Undecided { source });
             }
         };
-        let class = match encrypted {
-            Ok(class) => class,
-            Err(_) if !outgoing && self.header.is_delivery_report() => Class::DeliveryReport,
-            Err(_) if !outgoing && self.recipients.allow_cleartext(mailboxes)? => Class::Cleartext,
+        let (class, seipd) = match encrypted {
+            Ok(passed) => passed,
+            Err(_) if !outgoing && self.header.is_delivery_report() => {
+                (Class::DeliveryReport, None)
+            }
+            Err(_) if !outgoing && self.recipients.allow_cleartext(mailboxes)? => {
+                (Class::Cleartext, None)
+            }
             Err(refusal) => return Ok(Verdict::Refused(refusal)),
         };
-        let edits = self.header.edits();
-        Ok(Verdict::Accepted(Accepted { class, edits }))
+        Ok(Verdict::Accepted(Accepted {
+            class,
+            edits: self.header.edits(),
+            author,
+            seipd,
+        }))
     }
 
     /// The header holds more than [`limits`] allow.

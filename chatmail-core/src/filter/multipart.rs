@@ -35,6 +35,8 @@ pub(super) struct Multipart {
     boundary: Vec<u8>,
     state: State,
     blank_lines: u32,
+    /// Version of the encrypted data, once they have ended.
+    seipd: Option<u8>,
 }
 
 #[derive(Debug)]
@@ -66,6 +68,7 @@ impl Multipart {
             boundary: boundary.as_bytes().to_vec(),
             state: State::Preamble(false),
             blank_lines: 0,
+            seipd: None,
         }
     }
 
@@ -130,10 +133,10 @@ impl Multipart {
         }
     }
 
-    /// The body has ended.
-    pub(super) fn finish(&self) -> Result<(), Reason> {
+    /// The body has ended. Returns the version of the encrypted data, if it holds any.
+    pub(super) fn finish(&self) -> Result<Option<u8>, Reason> {
         match self.state {
-            State::Epilogue => Ok(()),
+            State::Epilogue => Ok(self.seipd),
             _ => Err(Reason::Parts),
         }
     }
@@ -168,7 +171,7 @@ impl Multipart {
             (State::Version(false), _) => return Err(Reason::VersionPart),
             (State::Version(true), Delimiter::Part) => header(Role::Encrypted),
             (State::Encrypted(armor), Delimiter::Close) => {
-                armor.finish()?;
+                self.seipd = Some(armor.finish()?);
                 State::Epilogue
             }
             (State::Request(true), Delimiter::Close) => State::Epilogue,

@@ -141,10 +141,10 @@ impl Packets {
         Ok(())
     }
 
-    /// The data have ended.
-    pub(super) fn finish(&self) -> Result<(), Reason> {
-        match self.state {
-            State::End => Ok(()),
+    /// The data have ended. Returns the version of the encrypted data.
+    pub(super) fn finish(&self) -> Result<u8, Reason> {
+        match (self.state, self.kept.first()) {
+            (State::End, Some(&version)) => Ok(version),
             _ => Err(Reason::Packet),
         }
     }
@@ -317,13 +317,14 @@ mod tests {
     fn read(data: &[u8]) -> Result<(), Reason> {
         let mut packets = Packets::new();
         packets.push(data)?;
-        packets.finish()?;
+        let version = packets.finish()?;
         // However it is cut, the answer is the same.
         let mut bytewise = Packets::new();
         for byte in data {
             bytewise.push(&[*byte])?;
         }
-        bytewise.finish()
+        assert_eq!(bytewise.finish(), Ok(version));
+        Ok(())
     }
 
     fn v1(size: usize) -> Vec<u8> {

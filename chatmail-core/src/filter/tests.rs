@@ -238,12 +238,87 @@ fn a_message_from_somebody_else_is_refused_with_both_addresses() {
     assert!(reply(alice, &[alice, alice]).starts_with("500 Invalid FROM header: "));
 }
 
+#[test]
+fn every_message_that_passes_has_one_author_whom_the_verdict_names() {
+    let directory = tempfile::tempdir().expect("directory");
+    let mailboxes = mailboxes(&directory, &[("open@chat.test", &["password"])]);
+    let finish = |direction, from: &[&str], others: &[(&str, &str)], body: &[u8]| {
+        let mut filter = MessageFilter::new(direction, b"alice@chat.test");
+        filter.recipient(b"open@chat.test");
+        for value in from {
+            filter.header(b"From", value.as_bytes());
+        }
+        for (name, value) in others {
+            filter.header(name.as_bytes(), value.as_bytes());
+        }
+        filter.body(body);
+        filter.finish(&mailboxes).expect("decided")
+    };
+    let report = [
+        ("Auto-Submitted", "auto-replied"),
+        ("Content-Type", "multipart/report; boundary=b"),
+    ];
+    let encrypted = [("Content-Type", ENCRYPTED)];
+    let body = encrypted_body();
+    for (direction, from, fields, body, expected) in [
+        (
+            Direction::Outgoing,
+            "Alice <Alice@Chat.Test>",
+            &encrypted[..],
+            &body[..],
+            ("encrypted", "Alice@Chat.Test", Some(1)),
+        ),
+        (
+            Direction::Incoming,
+            "eve@example.org (Eve)",
+            &encrypted,
+            &body,
+            ("encrypted", "eve@example.org", Some(1)),
+        ),
+        (
+            Direction::Incoming,
+            "MAILER-DAEMON@example.org (Mail Delivery System)",
+            &report,
+            b"",
+            ("delivery-report", "MAILER-DAEMON@example.org", None),
+        ),
+        (
+            Direction::Incoming,
+            "eve@[192.0.2.1]",
+            &[],
+            b"Attack at dawn.\r\n",
+            ("cleartext", "eve@[192.0.2.1]", None),
+        ),
+    ] {
+        let Verdict::Accepted(accepted) = finish(direction, &[from], fields, body) else {
+            panic!("{from} is refused");
+        };
+        let got = (
+            accepted.class.name(),
+            accepted.author.as_str(),
+            accepted.seipd,
+        );
+        assert_eq!(got, expected);
+        let other = "MAILER-DAEMON@example.net";
+        let list = format!("{from}, {other}");
+        for from in [&[][..], &[from, from], &[from, other], &[&list], &[""]] {
+            let verdict = finish(direction, from, fields, body);
+            let Verdict::Refused(refusal) = verdict else {
+                panic!("{from:?} passes");
+            };
+            assert_eq!(refusal.reason.name(), "invalid-from", "{from:?}");
+            assert_eq!(refusal.reply().code, 500);
+        }
+    }
+}
+
 /// The verdict on incoming cleartext to these recipients.
 fn cleartext(mailboxes: &Mailboxes, recipients: &[&str]) -> Result<Verdict, Undecided> {
     let mut filter = MessageFilter::new(Direction::Incoming, b"");
     for recipient in recipients {
         filter.recipient(recipient.as_bytes());
     }
+    filter.header(b"From", b"<eve@example.org>");
     filter.header(b"Content-Type", b"text/plain");
     filter.body(b"Attack at dawn.\r\n");
     filter.finish(mailboxes)
@@ -338,6 +413,7 @@ fn a_header_over_its_limits_is_refused_in_both_directions() {
 #[test]
 fn a_field_after_the_body_has_begun_is_refused() {
     let mut filter = MessageFilter::new(Direction::Incoming, b"");
+    filter.header(b"From", b"<eve@example.org>");
     filter.header(b"Content-Type", ENCRYPTED.as_bytes());
     filter.body(&encrypted_body());
     assert!(filter.wants_body());
@@ -350,6 +426,7 @@ fn a_field_after_the_body_has_begun_is_refused() {
 #[test]
 fn a_refusal_says_where_it_stopped_and_repeats_nothing() {
     let mut filter = MessageFilter::new(Direction::Incoming, b"");
+    filter.header(b"From", b"<eve@example.org>");
     filter.header(b"Content-Type", ENCRYPTED.as_bytes());
     let body = String::from_utf8(encrypted_body()).expect("ascii");
     let at = body.find("Version").expect("there");
@@ -385,6 +462,7 @@ fn an_error_at_the_end_of_the_ciphertext_is_found_at_the_same_line_however_it_co
     let body = format!("{head}{lines}{tail}");
     let refusal = |step: usize| {
         let mut filter = MessageFilter::new(Direction::Incoming, b"");
+        filter.header(b"From", b"<eve@example.org>");
         filter.header(b"Content-Type", ENCRYPTED.as_bytes());
         for chunk in body.as_bytes().chunks(step) {
             filter.body(chunk);

@@ -31,6 +31,11 @@ pub struct Accepted {
     /// What to change in its header, in an order in which each index still holds when it is
     /// applied: per name the highest index first.
     pub edits: Vec<HeaderEdit>,
+    /// The one address of its one From field, as it is written there.
+    pub author: String,
+    /// Version of the encrypted data packet (SEIPD, RFC 9580 section 5.13), 1 or 2; `None` unless
+    /// the class is [`Class::Encrypted`].
+    pub seipd: Option<u8>,
 }
 
 /// Why a message passes.
@@ -137,8 +142,8 @@ impl fmt::Display for Part {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Reason {
-    /// Outgoing: no From field, more than one, or not exactly one plain address in it. Holds what
-    /// the reply shows.
+    /// No From field, more than one, or not exactly one plain address in it. Holds what the reply
+    /// shows.
     InvalidFrom(String),
     /// Outgoing: From is not the envelope sender.
     FromMismatch {
