@@ -15,13 +15,22 @@ pub(crate) struct Cli {
     pub(crate) config: PathBuf,
 
     /// Where Postfix hands over mail of users who are logged in (ports 587 and 465):
-    /// unix:/PATH or inet:PORT@HOST
+    /// unix:/PATH or inet:PORT@HOST [default: systemd's socket `outgoing`]
     #[arg(long, value_name = "SOCKET")]
-    pub(crate) outgoing: Endpoint,
+    pub(crate) outgoing: Option<Endpoint>,
 
-    /// Where Postfix hands over mail of other hosts (port 25)
+    /// Where Postfix hands over mail of other hosts (port 25) [default: systemd's `incoming`]
     #[arg(long, value_name = "SOCKET")]
-    pub(crate) incoming: Endpoint,
+    pub(crate) incoming: Option<Endpoint>,
+
+    /// Where Postfix hands over its own bounces, which are signed and not checked
+    /// (non_smtpd_milters) [default: systemd's `internal`, or none]
+    #[arg(long, value_name = "SOCKET")]
+    pub(crate) internal: Option<Endpoint>,
+
+    /// Where monitors read GET /metrics over HTTP [default: systemd's `metrics`, or none]
+    #[arg(long, value_name = "SOCKET")]
+    pub(crate) metrics: Option<Endpoint>,
 
     /// Permissions of Unix sockets, octal: Postfix needs to write to them
     #[arg(long, value_name = "MODE", default_value = "0660", value_parser = mode)]
@@ -79,9 +88,14 @@ Postfix reads a relative path from its queue directory, usually /var/spool/postf
 chroot. default_action must be tempfail: with 'accept', mail passes unchecked while the filter is
 away.
 
+A socket that systemd passes on (FileDescriptorName= outgoing, incoming, internal or metrics) takes
+the place of the option of that name. --metrics shows numbers to whoever can connect: keep it on
+127.0.0.1 or behind the permissions of a Unix socket.
+
 Signals:
   SIGTERM, SIGINT  finish the messages that are on their way (10 s at most), then exit
-  SIGHUP           read the configuration again; a broken one is reported, and the old one stays
+  SIGHUP           read the configuration and the DKIM key again; if either is broken, that is
+                   reported and both stay as they were
 
 Log, one line for each message: queue id, direction, verdict, the rule that decided, size in octets,
 milliseconds from the first header field to the verdict. No address and no word of a message.
@@ -89,7 +103,9 @@ milliseconds from the first header field to the verdict. No address and no word 
 Exit codes:
   0   stopped by a signal      64  wrong usage
   71  the system refused       73  a socket cannot be created
-  75  another process listens  78  the configuration is missing or broken";
+  75  another process listens  78  the configuration or the DKIM key is missing or broken
+
+More in chatmail-milter(8) and chatmail.ini(5).";
 
 #[cfg(test)]
 mod tests {

@@ -89,8 +89,8 @@ pub struct Listener {
 enum Socket {
     Unix {
         listener: UnixListener,
-        /// Goes with the listener.
-        _file: SocketFile,
+        /// Goes with the listener. `None` if another process made the socket.
+        _file: Option<SocketFile>,
     },
     Inet(TcpListener),
 }
@@ -119,11 +119,43 @@ impl Listener {
             Endpoint::Inet { port, host } => {
                 let addresses: Vec<SocketAddr> =
                     (host.as_str(), *port).to_socket_addrs()?.collect();
-                let listener = std::net::TcpListener::bind(addresses.as_slice())?;
-                listener.set_nonblocking(true)?;
-                Socket::Inet(TcpListener::from_std(listener)?)
+                return Listener::from_tcp(std::net::TcpListener::bind(addresses.as_slice())?);
             }
         };
+        Ok(Listener { socket })
+    }
+
+    /// A Unix socket that listens already, such as systemd passes on. Its file is left alone.
+    ///
+    /// # Errors
+    ///
+    /// From the system.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime.
+    pub fn from_unix(listener: std::os::unix::net::UnixListener) -> io::Result<Listener> {
+        listener.set_nonblocking(true)?;
+        let listener = UnixListener::from_std(listener)?;
+        let socket = Socket::Unix {
+            listener,
+            _file: None,
+        };
+        Ok(Listener { socket })
+    }
+
+    /// A TCP socket that listens already.
+    ///
+    /// # Errors
+    ///
+    /// From the system.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime.
+    pub fn from_tcp(listener: std::net::TcpListener) -> io::Result<Listener> {
+        listener.set_nonblocking(true)?;
+        let socket = Socket::Inet(TcpListener::from_std(listener)?);
         Ok(Listener { socket })
     }
 
@@ -165,7 +197,7 @@ fn bind_unix(path: &Path, access: Access) -> io::Result<Socket> {
     fs::set_permissions(path, fs::Permissions::from_mode(access.mode))?;
     Ok(Socket::Unix {
         listener,
-        _file: file,
+        _file: Some(file),
     })
 }
 

@@ -3,6 +3,8 @@
 #![forbid(unsafe_code)]
 
 mod cli;
+mod failure;
+mod sockets;
 
 use std::fs;
 use std::io;
@@ -12,23 +14,17 @@ use std::sync::Arc;
 use std::thread::available_parallelism;
 
 use chatmail_core::config::Config;
-use chatmail_milter::{Access, Endpoint, Listener, Listeners, Policy, run};
+use chatmail_milter::{Access, Endpoint, Listeners, Policy, metrics, run};
 use clap::Parser;
 use clap::error::ErrorKind;
 use rustix::process::{Resource, getrlimit, setrlimit};
+use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
 
 use crate::cli::{Cli, LogLevel};
-
-/// sysexits(3).
-mod exit {
-    pub(crate) const USAGE: u8 = 64;
-    pub(crate) const OS_ERROR: u8 = 71;
-    pub(crate) const CANNOT_CREATE: u8 = 73;
-    pub(crate) const TEMPORARY_FAILURE: u8 = 75;
-    pub(crate) const CONFIGURATION: u8 = 78;
-}
+use crate::failure::{Failure, exit};
+use crate::sockets::{Inherited, Need};
 
 /// Beyond this many threads a relay gains nothing: Postfix is the one that works.
 const MOST_WORKERS: usize = 4;
@@ -36,11 +32,11 @@ const MOST_WORKERS: usize = 4;
 /// Octets. The check keeps its state on the heap and does not recurse.
 const STACK: usize = 512 * 1024;
 
-/// A reason not to run, already complete for the log.
-struct Failure {
-    message: String,
-    exit: u8,
-}
+/// Sockets, as options and as systemd's names.
+const OUTGOING: &str = "outgoing";
+const INCOMING: &str = "incoming";
+const INTERNAL: &str = "internal";
+const METRICS: &str = "metrics";
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -63,11 +59,16 @@ fn main() -> ExitCode {
 }
 
 fn daemon(cli: &Cli) -> Result<(), Failure> {
-    let config = Config::load(&cli.config).map_err(|e| Failure {
-        message: e.to_string(),
-        exit: exit::CONFIGURATION,
-    })?;
-    report_unknown_keys(&config);
+    let mut sockets = Inherited::from_env(&[OUTGOING, INCOMING, INTERNAL, METRICS])?;
+    for (name, endpoint, need) in [
+        (OUTGOING, &cli.outgoing, Need::Required),
+        (INCOMING, &cli.incoming, Need::Required),
+        (INTERNAL, &cli.internal, Need::Optional),
+        (METRICS, &cli.metrics, Need::Optional),
+    ] {
+        sockets.check(name, endpoint.is_some(), need)?;
+    }
+    let policy = Arc::new(Policy::new(&configuration(&cli.config)?));
     let group = cli.socket_group.as_deref().map(group_id).transpose()?;
     let access = Access {
         mode: cli.socket_mode,
@@ -82,17 +83,23 @@ fn daemon(cli: &Cli) -> Result<(), Failure> {
         .enable_io()
         .enable_time()
         .build()
-        .map_err(system_error)?;
+        .map_err(Failure::system)?;
     runtime.block_on(async {
         // Before the sockets exist: whoever sees them may send signals.
-        let mut terminate = signal(SignalKind::terminate()).map_err(system_error)?;
-        let mut interrupt = signal(SignalKind::interrupt()).map_err(system_error)?;
-        let hangup = signal(SignalKind::hangup()).map_err(system_error)?;
+        let mut terminate = signal(SignalKind::terminate()).map_err(Failure::system)?;
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::system)?;
+        let hangup = signal(SignalKind::hangup()).map_err(Failure::system)?;
+        let mut listener =
+            |name, endpoint: &Option<Endpoint>| sockets.listener(name, endpoint.as_ref(), access);
+        let missing = || Failure::new(exit::USAGE, "a socket is missing");
         let listeners = Listeners {
-            outgoing: bind(&cli.outgoing, access)?,
-            incoming: bind(&cli.incoming, access)?,
+            outgoing: listener(OUTGOING, &cli.outgoing)?.ok_or_else(missing)?,
+            incoming: listener(INCOMING, &cli.incoming)?.ok_or_else(missing)?,
         };
-        let policy = Arc::new(Policy::new(&config));
+        if let Some(listener) = listener(METRICS, &cli.metrics)? {
+            let policy = Arc::clone(&policy);
+            tokio::spawn(metrics::serve(listener, move || policy.metrics().encode()));
+        }
         tokio::spawn(reread_on(hangup, cli.config.clone(), Arc::clone(&policy)));
         let shutdown = async move {
             tokio::select! {
@@ -100,35 +107,47 @@ fn daemon(cli: &Cli) -> Result<(), Failure> {
                 _ = interrupt.recv() => {}
             }
             info!("stopping");
+            tell_systemd(&[NotifyState::Stopping]);
         };
-        info!(outgoing = %cli.outgoing, incoming = %cli.incoming, "ready");
+        info!("ready");
+        tell_systemd(&[NotifyState::Ready]);
         run(listeners, policy, shutdown).await;
         Ok(())
     })
 }
 
-fn bind(endpoint: &Endpoint, access: Access) -> Result<Listener, Failure> {
-    Listener::bind(endpoint, access).map_err(|e| Failure {
-        message: format!("{endpoint}: {e}"),
-        exit: match e.kind() {
-            io::ErrorKind::AddrInUse => exit::TEMPORARY_FAILURE,
-            _ => exit::CANNOT_CREATE,
-        },
-    })
+fn configuration(path: &Path) -> Result<Config, Failure> {
+    let config =
+        Config::load(path).map_err(|error| Failure::new(exit::CONFIGURATION, error.to_string()))?;
+    report_unknown_keys(&config);
+    Ok(config)
 }
 
 /// A broken configuration must not stop a relay that runs.
 async fn reread_on(mut hangup: Signal, path: impl AsRef<Path>, policy: Arc<Policy>) {
     let path = path.as_ref();
     while hangup.recv().await.is_some() {
-        match Config::load(path) {
-            Ok(config) => {
-                report_unknown_keys(&config);
-                policy.replace(&config);
+        let read = configuration(path).map(|config| policy.replace(&config));
+        match read {
+            Ok(()) => {
                 info!(file = %path.display(), "configuration read again");
+                policy.metrics().reloaded("accepted");
+                tell_systemd(&[NotifyState::Status("")]);
             }
-            Err(error) => error!(%error, "the old configuration stays"),
+            Err(Failure { message, .. }) => {
+                error!(error = message, "the old configuration stays");
+                policy.metrics().reloaded("refused");
+                let status = format!("The old configuration stays: {message}");
+                tell_systemd(&[NotifyState::Status(&status)]);
+            }
         }
+    }
+}
+
+/// Where there is no systemd, nothing happens.
+fn tell_systemd(state: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(state) {
+        warn!(%error, "cannot tell systemd how it goes");
     }
 }
 
@@ -150,9 +169,10 @@ fn group_id(group: &str) -> Result<u32, Failure> {
             .then(|| fields.nth(1)?.parse().ok())
             .flatten()
     });
-    id.ok_or_else(|| Failure {
-        message: format!("--socket-group {group}: no such group in /etc/group; a number works too"),
-        exit: exit::USAGE,
+    id.ok_or_else(|| {
+        let message =
+            format!("--socket-group {group}: no such group in /etc/group; a number works too");
+        Failure::new(exit::USAGE, message)
     })
 }
 
@@ -164,13 +184,6 @@ fn raise_descriptor_limit() {
         if let Err(error) = setrlimit(Resource::Nofile, limit) {
             warn!(%error, "cannot raise the limit of open files");
         }
-    }
-}
-
-fn system_error(error: io::Error) -> Failure {
-    Failure {
-        message: error.to_string(),
-        exit: exit::OS_ERROR,
     }
 }
 

@@ -31,6 +31,10 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
+mod http;
+
+pub use http::serve;
+
 /// Octets: Secure-Join and chat messages, pictures, and files up to the usual limit of 30 MB.
 const SIZES: [f64; 8] = [
     1_024.0,

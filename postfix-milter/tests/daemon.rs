@@ -1,30 +1,50 @@
-//! The program itself: exit codes, signals, log.
+//! The program itself: exit codes, sockets, signals, log, metrics.
 
 #![allow(clippy::unwrap_used)]
 
 mod common;
 
-use std::io::{BufRead, BufReader};
-use std::os::unix::net::UnixListener;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::chown;
+use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use common::{Answer, Mail, Mta, Relay, socket, wait_until};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Signal, geteuid, getrlimit, kill_process, setrlimit};
 
 const ALICE: &str = "alice@chat.test";
 const BOB: &str = "bob@chat.test";
 
-fn command(relay: &Relay) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_chatmail-milter"));
+const PROGRAM: &str = env!("CARGO_BIN_EXE_chatmail-milter");
+
+/// Without its sockets.
+fn bare_command(relay: &Relay) -> Command {
+    let mut command = Command::new(PROGRAM);
     command.arg("--config").arg(relay.config());
+    for variable in [
+        "JOURNAL_STREAM",
+        "NOTIFY_SOCKET",
+        "LISTEN_FDS",
+        "LISTEN_PID",
+    ] {
+        command.env_remove(variable);
+    }
+    command
+}
+
+fn command(relay: &Relay) -> Command {
+    let mut command = bare_command(relay);
     for direction in ["outgoing", "incoming"] {
         let socket = socket(relay, direction);
         command.arg(format!("--{direction}"));
         command.arg(format!("unix:{}", socket.display()));
     }
-    command.env_remove("JOURNAL_STREAM");
     command
 }
 
@@ -37,7 +57,11 @@ struct Daemon {
 
 impl Daemon {
     fn start(relay: &Relay) -> Daemon {
-        let mut child = command(relay).stderr(Stdio::piped()).spawn().unwrap();
+        Daemon::run(&mut command(relay))
+    }
+
+    fn run(command: &mut Command) -> Daemon {
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let stderr = BufReader::new(child.stderr.take().unwrap());
         let log = Arc::new(Mutex::new(Vec::new()));
         let lines = Arc::clone(&log);
@@ -57,9 +81,19 @@ impl Daemon {
         wait_until(text, || {
             let log = self.log.lock().unwrap();
             found = log.iter().find(|line| line.contains(text)).cloned();
+            assert!(found.is_some() || !self.is_over(), "no '{text}': {log:#?}");
             found.is_some()
         });
         found.unwrap()
+    }
+
+    /// Whether the log has come to its end, with the process.
+    fn is_over(&self) -> bool {
+        self.reader.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
+    fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     fn signal(&self, signal: Signal) {
@@ -168,9 +202,12 @@ fn the_log_has_one_line_for_a_message_and_names_nobody() {
 fn a_broken_configuration_is_reported_and_the_old_one_stays() {
     let relay = Relay::with("max_user_send_per_minute = 1\nmax_user_send_burst_size = 1");
     let daemon = Daemon::start(&relay);
-    std::fs::write(relay.config(), "[params]\nmail_domain =\n").unwrap();
+    relay.configure("max_user_send_burst_size = 5\nmax_mailbox_size = lots");
     daemon.signal(Signal::HUP);
-    daemon.wait_for("the old configuration stays");
+    let line = daemon.wait_for("the old configuration stays");
+    for named in ["chatmail.ini", "max_mailbox_size", "lots"] {
+        assert!(line.contains(named), "{line}");
+    }
     let mut mta = Mta::connect(&socket(&relay, "outgoing"));
     assert_eq!(mta.mail(ALICE), Answer::Continue);
     mta.send(b'A', b"");
@@ -181,4 +218,238 @@ fn a_broken_configuration_is_reported_and_the_old_one_stays() {
     daemon.wait_for("configuration read again");
     mta.send(b'A', b"");
     assert_eq!(mta.mail(ALICE), Answer::Continue);
+}
+
+#[test]
+fn a_message_on_its_way_comes_to_its_end_before_the_daemon_does() {
+    let relay = Relay::new();
+    let daemon = Daemon::start(&relay);
+    let mail = Mail::encrypted(ALICE);
+    let mut idle = Mta::connect(&socket(&relay, "outgoing"));
+    let mut mta = Mta::connect(&socket(&relay, "outgoing"));
+    mta.mail(ALICE);
+    mta.recipient(BOB);
+    mta.content(&mail);
+    daemon.signal(Signal::TERM);
+    daemon.wait_for("stopping");
+    assert!(idle.is_hung_up());
+    assert_eq!(mta.end().last(), Some(&Answer::Continue));
+    assert!(mta.is_hung_up());
+    let (code, log) = daemon.stop();
+    assert_eq!(code, Some(0), "{log:#?}");
+    for direction in ["outgoing", "incoming"] {
+        assert!(!socket(&relay, direction).exists());
+    }
+}
+
+#[test]
+fn a_daemon_without_its_sockets_says_which_are_missing() {
+    let relay = Relay::new();
+    let (code, text) = exit_code(&mut bare_command(&relay));
+    assert_eq!(code, Some(64), "{text}");
+    assert!(text.contains("--outgoing"), "{text}");
+    let outgoing = format!("--outgoing=unix:{}", relay.path("o.sock").display());
+    let (code, text) = exit_code(bare_command(&relay).arg(outgoing));
+    assert_eq!(code, Some(64), "{text}");
+    assert!(
+        text.contains("--incoming") && !text.contains("--outgoing"),
+        "{text}"
+    );
+}
+
+/// The command with these two sockets open in it, as systemd would pass them on.
+fn activated(command: &Command, names: &str, sockets: [OwnedFd; 2]) -> Command {
+    let [first, second] = sockets;
+    let mut shell = Command::new("sh");
+    shell
+        .args([
+            "-c",
+            "export LISTEN_PID=$$; exec 3<&0 4<&1 0</dev/null 1>&2; exec \"$@\"",
+            "sh",
+        ])
+        .arg(command.get_program())
+        .args(command.get_args())
+        .env("LISTEN_FDS", "2")
+        .env("LISTEN_FDNAMES", names)
+        .env_remove("JOURNAL_STREAM")
+        .env_remove("NOTIFY_SOCKET")
+        .stdin(first)
+        .stdout(second);
+    shell
+}
+
+#[test]
+fn sockets_passed_on_by_systemd_are_used_and_left_where_they_are() {
+    let relay = Relay::new();
+    let incoming = socket(&relay, "incoming");
+    let unix = UnixListener::bind(&incoming).unwrap();
+    let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+    let outgoing = tcp.local_addr().unwrap();
+    let sockets = [OwnedFd::from(unix), OwnedFd::from(tcp)];
+    // Mail that came before the daemon waits for it.
+    let mut mta = Mta::silent(&incoming);
+    mta.send(b'O', &[6, 0x1ff, 0x1f_ffff].map(u32::to_be_bytes).concat());
+    let command = activated(&bare_command(&relay), "incoming:outgoing", sockets);
+    let daemon = Daemon::run(&mut { command });
+    assert_eq!(mta.receive().unwrap().0, b'O');
+    TcpStream::connect(outgoing).unwrap();
+    let (code, log) = daemon.stop();
+    assert_eq!(code, Some(0), "{log:#?}");
+    assert!(incoming.exists());
+}
+
+#[test]
+fn sockets_passed_on_by_systemd_need_the_right_names() {
+    for (names, options, complaint) in [
+        ("incoming:out", vec![], "FileDescriptorName=out"),
+        ("incoming", vec![], "FileDescriptorName=unknown"),
+        ("incoming:incoming", vec![], "second one"),
+        ("incoming:metrics", vec![], "--outgoing"),
+        (
+            "incoming:outgoing",
+            vec!["--incoming", "inet:0@127.0.0.1"],
+            "one or the other",
+        ),
+    ] {
+        let relay = Relay::new();
+        let sockets = [(); 2].map(|()| OwnedFd::from(TcpListener::bind("127.0.0.1:0").unwrap()));
+        let mut command = bare_command(&relay);
+        command.args(options);
+        let (code, text) = exit_code(&mut activated(&command, names, sockets));
+        assert_eq!(code, Some(64), "{names}: {text}");
+        assert!(text.contains(complaint), "{names}: {text}");
+    }
+}
+
+#[test]
+fn systemd_is_told_when_the_daemon_is_ready_and_what_holds_it_up() {
+    let relay = Relay::new();
+    let path = relay.path("notify.sock");
+    let systemd = UnixDatagram::bind(&path).unwrap();
+    systemd.set_read_timeout(Some(common::PATIENCE)).unwrap();
+    let told = || {
+        let mut buffer = [0; 4096];
+        let length = systemd.recv(&mut buffer).unwrap();
+        String::from_utf8(buffer[..length].to_vec()).unwrap()
+    };
+    let daemon = Daemon::run(command(&relay).env("NOTIFY_SOCKET", &path));
+    assert_eq!(told().trim_end(), "READY=1");
+    relay.configure("max_mailbox_size = lots");
+    daemon.signal(Signal::HUP);
+    let status = told();
+    assert!(
+        status.starts_with("STATUS=") && status.contains("max_mailbox_size"),
+        "{status}"
+    );
+    daemon.stop();
+    assert_eq!(told().trim_end(), "STOPPING=1");
+}
+
+/// One request over a Unix socket; everything that comes back.
+fn http(socket: &Path, request: &str) -> String {
+    let mut stream = UnixStream::connect(socket).unwrap();
+    stream.set_read_timeout(Some(common::PATIENCE)).unwrap();
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+#[test]
+fn the_metrics_count_messages_and_name_nobody() {
+    let relay = Relay::with("max_user_send_per_minute = 1\nmax_user_send_burst_size = 2");
+    let metrics = relay.path("metrics.sock");
+    let mut command = command(&relay);
+    command.arg(format!("--metrics=unix:{}", metrics.display()));
+    let daemon = Daemon::run(&mut command);
+    let mut mta = Mta::connect(&socket(&relay, "outgoing"));
+    mta.transaction(ALICE, &[BOB], &Mail::encrypted(ALICE));
+    mta.transaction(ALICE, &[BOB], &Mail::cleartext(ALICE));
+    assert!(matches!(mta.mail(ALICE), Answer::Reply(_)));
+    let text = http(&metrics, "GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    let line = "chatmail_milter_senders_refused_total{reason=\"rate-limit\"} 1";
+    assert!(text.lines().any(|l| l == line), "{text}");
+    for secret in ["alice", "bob", "chat.test", "Lunch"] {
+        assert!(!text.contains(secret), "{text}");
+    }
+    daemon.stop();
+    assert!(!metrics.exists());
+}
+
+/// What Postfix may open at once with its default limits and some more.
+const CROWD: u64 = 4_000;
+
+/// Octets of resident memory.
+fn resident(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:"));
+    let kilobytes = line.unwrap().split_whitespace().nth(1).unwrap();
+    kilobytes.parse::<u64>().unwrap() * 1024
+}
+
+#[test]
+fn an_ordinary_user_serves_4000_connections_at_once() {
+    // Both processes hold one end of each.
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    setrlimit(Resource::Nofile, limit).unwrap();
+    let most = limit.maximum.map_or(CROWD, |most| most.saturating_sub(200));
+    if most < CROWD {
+        eprintln!(
+            "WARNING: no {CROWD} connections, only {most}: the hard limit of open files is low (ulimit -Hn)"
+        );
+    }
+    let crowd = most.min(CROWD);
+
+    let relay = Relay::new();
+    let mut command = command(&relay);
+    if geteuid().is_root() {
+        let program = relay.path("chatmail-milter");
+        std::fs::copy(PROGRAM, &program).unwrap();
+        let nobody = 65_534;
+        let user = command
+            .get_args()
+            .map(ToOwned::to_owned)
+            .collect::<Vec<_>>();
+        command = Command::new(program);
+        command.args(user).uid(nobody).gid(nobody);
+        chown(relay.path(""), Some(nobody), Some(nobody)).unwrap();
+        chown(relay.config(), Some(nobody), Some(nobody)).unwrap();
+    }
+    let daemon = Daemon::run(&mut command);
+    let before = resident(daemon.pid());
+    let outgoing = socket(&relay, "outgoing");
+    let mut crowd: Vec<Mta> = (0..crowd).map(|_| Mta::connect(&outgoing)).collect();
+    let mut held = resident(daemon.pid()) - before;
+    println!(
+        "{} idle connections: {} KiB, after a start at {} KiB",
+        crowd.len(),
+        held / 1024,
+        before / 1024
+    );
+    // Each in the middle of an envelope: what a relay in trouble looks like.
+    for (number, mta) in crowd.iter_mut().enumerate() {
+        assert_eq!(
+            mta.mail(&format!("user{number}@chat.test")),
+            Answer::Continue
+        );
+    }
+    // The last answer says that everything before it was read.
+    let mut mta = Mta::connect(&socket(&relay, "incoming"));
+    let answers = mta.transaction(
+        "eve@elsewhere.test",
+        &[BOB],
+        &Mail::encrypted("eve@elsewhere.test"),
+    );
+    assert_eq!(answers.last(), Some(&Answer::Continue), "{answers:?}");
+    held = held.max(resident(daemon.pid()) - before);
+    println!("with an open message each: {} KiB", held / 1024);
+    assert!(held < 64 << 20, "{held}");
+    let last = crowd.last_mut().unwrap();
+    last.recipient(BOB);
+    last.content(&Mail::cleartext(ALICE));
+    assert!(matches!(last.end().last(), Some(Answer::Reply(_))));
+    drop(crowd);
+    let (code, _) = daemon.stop();
+    assert_eq!(code, Some(0));
 }

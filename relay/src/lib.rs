@@ -2,14 +2,12 @@
 //!
 //! | module | what it does |
 //! |---|---|
-//! | [`check`] | says why the filter lets a message pass, or not |
 //! | [`render`] | writes the configuration of Dovecot and Postfix |
 //! | [`serve`] | delivers push notifications |
 //!
-//! The command `chatmail` is a thin layer over them.
+//! The command `chatmail` is a thin layer over both.
 
 #![forbid(unsafe_code)]
 
-pub mod check;
 pub mod render;
 pub mod serve;
