@@ -2,12 +2,14 @@
 //!
 //! | module | what it does |
 //! |---|---|
+//! | [`check`] | says why the filter lets a message pass, or not |
 //! | [`render`] | writes the configuration of Dovecot and Postfix |
 //! | [`serve`] | delivers push notifications |
 //!
-//! The command `chatmail` is a thin layer over both.
+//! The command `chatmail` is a thin layer over them.
 
 #![forbid(unsafe_code)]
 
+pub mod check;
 pub mod render;
 pub mod serve;

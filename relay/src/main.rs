@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use chatmail_core::config::Config;
+use chatmail_relay::check;
 use chatmail_relay::render::{self, Found, Layout, Rendered};
 use chatmail_relay::serve::Service;
 
@@ -13,7 +14,7 @@ use clap::{Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
-/// Renders the configuration of a chatmail relay and runs its service.
+/// Renders the configuration of a chatmail relay, runs its service, and explains its filter.
 ///
 /// A relay is Postfix, Dovecot, the filter `chatmail-milter`, and `chatmail serve`. All four read
 /// one file, chatmail.ini.
@@ -30,6 +31,7 @@ enum Command {
     /// Print the layout of a stock Debian host, to start a LAYOUT.json from
     Layout,
     Serve(ServeArguments),
+    Check(check::Arguments),
 }
 
 /// Write the configuration of Dovecot and Postfix.
@@ -95,6 +97,7 @@ enum Exit {
     Usage = 64,
     Unavailable = 69,
     CannotCreate = 73,
+    CannotWrite = 74,
     Configuration = 78,
 }
 
@@ -124,6 +127,10 @@ fn main() -> ExitCode {
         Command::Render(arguments) => render(arguments),
         Command::Layout => layout(),
         Command::Serve(arguments) => serve(arguments),
+        Command::Check(arguments) => match check_messages(arguments) {
+            Ok(ended) => return ExitCode::from(ended.code()),
+            Err(failure) => Err(failure),
+        },
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -194,6 +201,14 @@ fn render(arguments: &RenderArguments) -> Result<(), Failure> {
     std::io::stdout()
         .flush()
         .map_err(|why| Failure(Exit::CannotCreate, why.to_string()))
+}
+
+fn check_messages(arguments: &check::Arguments) -> Result<check::Ended, Failure> {
+    let mut output = std::io::BufWriter::new(std::io::stdout().lock());
+    check::run(arguments, &mut output).map_err(|stopped| match stopped {
+        check::Stopped::Configuration(why) => Failure(Exit::Configuration, why),
+        check::Stopped::Output(why) => Failure(Exit::CannotWrite, why.to_string()),
+    })
 }
 
 fn serve(arguments: &ServeArguments) -> Result<(), Failure> {

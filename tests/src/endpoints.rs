@@ -34,6 +34,14 @@ pub struct Endpoints {
     pub ca_certificate: PathBuf,
     /// Where notifications are posted.
     pub push_url: String,
+    /// Where its filter asks for DKIM keys: `127.0.0.1:PORT`, UDP and TCP. See [`crate::dns`].
+    pub dns: String,
+    /// What is answered there; read again for each query.
+    pub dns_zone: PathBuf,
+    /// Where `chatmail-milter` shows its metrics: `127.0.0.1:PORT`, HTTP.
+    pub metrics: String,
+    /// Domains of the private relays it exchanges mail with (`--peer`).
+    pub peers: Vec<String>,
     /// The rendered `dovecot.conf`.
     pub dovecot_conf: PathBuf,
     /// Holds the rendered `main.cf` and `master.cf`.

@@ -7,6 +7,7 @@
 //! |---|---|
 //! | [`endpoints`] | where a running private relay listens and keeps its files |
 //! | [`instance`] | starts one through `cargo xtask relay`, stops it, shows its logs on failure |
+//! | [`dns`] | a DNS server on loopback that says what a file says, and counts |
 //! | [`imap`] | an IMAP client, one command at a time |
 //! | [`smtp`] | an SMTP client, one command at a time |
 //! | [`mail`] | encrypted and cleartext sample messages |
@@ -23,6 +24,7 @@
 
 pub mod deltachat;
 pub mod dkim;
+pub mod dns;
 pub mod endpoints;
 pub mod imap;
 pub mod instance;

@@ -54,6 +54,11 @@ impl RawMessage {
         }
     }
 
+    /// See [`MessageFilter::wants_body`].
+    pub fn wants_body(&self) -> bool {
+        self.filter.wants_body()
+    }
+
     /// See [`MessageFilter::finish`].
     pub fn finish(mut self, mailboxes: &Mailboxes) -> Result<Verdict, Undecided> {
         if !self.in_body {

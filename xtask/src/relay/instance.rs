@@ -7,11 +7,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
-use chatmail_tests::Endpoints;
+use chatmail_tests::{Endpoints, dns};
 use serde_json::json;
 
 use super::account::Lengths;
 use super::directory::Directory;
+use super::dkim;
 use super::ini::{self, Setting};
 use super::modules::Modules;
 use super::ports::Ports;
@@ -24,6 +25,8 @@ use crate::command::run;
 
 /// No DNS server knows a name below `.test` (RFC 6761 section 6.2).
 const DOMAIN: &str = "chat.test";
+/// What its DNS server says.
+const ZONE: &str = "dns/zone";
 /// The names of the parts whose process ids are in the endpoints.
 pub(crate) const MILTER: &str = "chatmail-milter";
 pub(crate) const SERVE: &str = "chatmail serve";
@@ -73,20 +76,23 @@ impl Instance {
             .clone()
             .unwrap_or_else(|| format!("http://127.0.0.1:{}/notify", ports.push_sink()));
 
-        for name in ["etc", "log", "run", "postfix", "mail"] {
+        for name in ["etc", "log", "run", "postfix", "mail", "dns"] {
             make(&root.join(name), 0o755)?;
         }
         remove_logs(&root.join("log"));
-        let made = ini::with_settings(&text, &settings(root, &bare, &mailboxes, &push_url));
+        let made = ini::with_settings(&text, &settings(root, &ports, &bare, &mailboxes, &push_url));
         let lengths = Lengths {
             localpart: number(&made, "username_max_length", 9),
             password: number(&made, "password_min_length", 9).max(9) + 3,
         };
+        let mail_user = users::mail_user()?;
+        // What tests and peers wrote into the zone ended with the run they wrote it for.
+        let record = dkim::record(root, &domain, &made, &mail_user)?;
+        fs::write(root.join(ZONE), record).context("cannot write the zone of the DNS server")?;
         fs::write(root.join("chatmail.ini"), made)
             .context("cannot write the instance's chatmail.ini")?;
 
         let certificates = tls::certificates(&root.join("tls"), &bare)?;
-        let mail_user = users::mail_user()?;
         let postfix = users::find("postfix")?;
         make(&root.join("run/dovecot"), 0o755)?;
         make(&root.join("run/dovecot-state"), 0o755)?;
@@ -130,6 +136,13 @@ impl Instance {
 
     pub(crate) fn ports(&self) -> &Ports {
         &self.ports
+    }
+
+    /// The DNS server of the instance. It answers as long as the value lives.
+    pub(crate) fn start_dns(&self) -> Result<dns::Server> {
+        let port = self.ports.dns();
+        dns::Server::start(port, &self.path(ZONE))
+            .with_context(|| format!("cannot listen on port {port} for DNS"))
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -305,6 +318,10 @@ impl Instance {
             config: self.path("chatmail.ini"),
             ca_certificate: self.certificates.ca.clone(),
             push_url: self.push_url.clone(),
+            dns: format!("127.0.0.1:{}", self.ports.dns()),
+            dns_zone: self.path(ZONE),
+            metrics: format!("127.0.0.1:{}", self.ports.metrics()),
+            peers: Vec::new(),
             dovecot_conf: self.dovecot_conf(),
             postfix_config_directory: self.postfix_config(),
             milter_pid,
@@ -322,7 +339,13 @@ impl Instance {
 }
 
 /// What a private instance must own, and what it had better not inherit from a host with real users.
-fn settings(root: &Path, domain: &str, mailboxes: &Path, push_url: &str) -> Vec<Setting> {
+fn settings(
+    root: &Path,
+    ports: &Ports,
+    domain: &str,
+    mailboxes: &Path,
+    push_url: &str,
+) -> Vec<Setting> {
     let path = |path: PathBuf| path.display().to_string();
     vec![
         Setting::owned("mail_domain", domain),
@@ -330,6 +353,8 @@ fn settings(root: &Path, domain: &str, mailboxes: &Path, push_url: &str) -> Vec<
         Setting::owned("passdb_path", path(root.join("passdb.sqlite"))),
         Setting::owned("nocreate_file", path(root.join("nocreate"))),
         Setting::owned("push_url", push_url),
+        Setting::owned("dkim_key_file", path(root.join(dkim::KEY))),
+        Setting::owned("dns_resolver", format!("127.0.0.1:{}", ports.dns())),
         // A developer's machine is busy, and this relay is not what it should be kept free for.
         Setting::default("max_load_1m", "1000"),
         Setting::default("min_available_memory", "20M"),

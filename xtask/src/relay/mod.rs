@@ -3,6 +3,7 @@
 pub(crate) mod account;
 mod check;
 pub(crate) mod directory;
+mod dkim;
 mod ini;
 mod inspect;
 pub(crate) mod instance;
@@ -58,7 +59,7 @@ pub(crate) struct Options {
     /// Directory of the instance [default: target/relay]
     #[arg(long)]
     dir: Option<PathBuf>,
-    /// First of six ports: imaps, imap, smtps, submission, smtp, push sink; `auto` finds a free block
+    /// First of eight ports: imaps, imap, smtps, submission, smtp, push sink, DNS, metrics; `auto` finds a free block
     #[arg(long, value_name = "PORT", default_value = "auto", value_parser = base_port)]
     base_port: BasePort,
     /// A chatmail.ini to start from. All its keys are kept, except the few that a private instance must own
@@ -123,6 +124,7 @@ pub(crate) fn run(options: Options) -> Result<ExitCode> {
         Some(_) => None,
         None => Some(Sink::start(instance.ports().push_sink())?),
     };
+    let _dns = instance.start_dns()?;
     let mut supervisor = Supervisor::new(instance.directory());
     stage(
         "starting Dovecot, Postfix, the filter and the service",

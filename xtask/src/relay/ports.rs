@@ -1,7 +1,7 @@
-//! A block of six loopback ports that belongs to one instance.
+//! A block of eight loopback ports that belongs to one instance.
 
 use std::fs::{self, File, TryLockError};
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
@@ -14,7 +14,19 @@ const FIRST: u16 = 20_000;
 const END: u16 = 32_760;
 /// Distance of two blocks that were looked for.
 const STEP: usize = 10;
-const NAMES: [&str; 6] = ["imaps", "imap", "smtps", "submission", "smtp", "push sink"];
+/// What the ports of a block are for.
+const NAMES: [&str; 8] = [
+    "imaps",
+    "imap",
+    "smtps",
+    "submission",
+    "smtp",
+    "push sink",
+    "DNS",
+    "metrics",
+];
+/// From the first port of a block to its last one.
+const SPAN: u16 = NAMES.len() as u16 - 1;
 
 /// The ports of an instance; claimed as long as this lives.
 #[derive(Debug)]
@@ -41,6 +53,13 @@ impl Ports {
     }
     pub(crate) fn push_sink(&self) -> u16 {
         self.base + 5
+    }
+    /// UDP and TCP.
+    pub(crate) fn dns(&self) -> u16 {
+        self.base + 6
+    }
+    pub(crate) fn metrics(&self) -> u16 {
+        self.base + 7
     }
 
     /// Claims the block that begins at `base`, or the first free one.
@@ -69,16 +88,16 @@ impl Ports {
                 return Ok(ports);
             }
         }
-        bail!("no six free ports in a row between {FIRST} and {END}")
+        bail!("no eight free ports in a row between {FIRST} and {END}")
     }
 
     /// The inner error is the port that is taken.
     fn try_claim(directory: &Path, base: u16) -> Result<std::result::Result<Ports, u16>> {
-        if base == 0 || base.checked_add(5).is_none() {
-            bail!("--base-port {base}: six ports from there on do not exist");
+        if base == 0 || base.checked_add(SPAN).is_none() {
+            bail!("--base-port {base}: eight ports from there on do not exist");
         }
         let mut claims = Vec::new();
-        for port in base..=base + 5 {
+        for port in base..=base + SPAN {
             let path = directory.join(format!("port-{port}"));
             let file =
                 File::create(&path).with_context(|| format!("cannot create {}", path.display()))?;
@@ -89,7 +108,8 @@ impl Ports {
                     return Err(e).with_context(|| format!("cannot lock {}", path.display()));
                 }
             }
-            if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_err() {
+            let address = (Ipv4Addr::LOCALHOST, port);
+            if TcpListener::bind(address).is_err() || UdpSocket::bind(address).is_err() {
                 return Ok(Err(port));
             }
         }
@@ -109,7 +129,7 @@ mod tests {
         let directory = tempfile::tempdir().expect("directory");
         let first = Ports::claim_in(directory.path(), None).expect("a free block");
         let second = Ports::claim_in(directory.path(), None).expect("another free block");
-        assert!(second.base >= first.base + 6);
+        assert!(second.base > first.base + SPAN);
     }
 
     #[test]
