@@ -152,6 +152,8 @@ impl Header {
     pub(super) fn field(&mut self, name: &[u8], value: &[u8]) {
         self.fields += 1;
         self.bytes = self.bytes.saturating_add(name.len() + value.len());
+        // Readers differ on a name with white space behind it: to some, the header ends there.
+        let clean = !name.is_empty() && name.iter().all(|byte| matches!(byte, b'!'..=b'~'));
         let name = name.trim_ascii_end();
         if self.fields > limits::HEADER_FIELDS as u64
             || self.bytes > limits::HEADER_BYTES
@@ -165,8 +167,7 @@ impl Header {
         let lower = lower.get_mut(..name.len()).unwrap_or_default();
         lower.copy_from_slice(name);
         lower.make_ascii_lowercase();
-        let readable = !name.is_empty() && name.iter().all(|byte| matches!(byte, b'!'..=b'~'));
-        if !readable || name.contains(&b':') || !is_unstructured(value) {
+        if !clean || name.contains(&b':') || !is_unstructured(value) {
             self.faulty(Reason::HeaderField);
         }
         self.apply_rule(lower, value);

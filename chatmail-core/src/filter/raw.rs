@@ -121,6 +121,8 @@ impl RawMessage {
                 Some(colon) => {
                     let (name, value) = field.split_at(colon);
                     let value = value.strip_prefix(b":").unwrap_or(value);
+                    // As Postfix does, so that limits count the same.
+                    let value = value.strip_prefix(b" ").unwrap_or(value);
                     self.filter.header(name, value);
                 }
                 None => self.filter.header_malformed(),
