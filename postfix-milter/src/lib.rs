@@ -11,6 +11,7 @@
 //! | [`protocol`] | the milter protocol: frames, commands, answers; nothing of mail |
 //! | [`session`] | one message after the other: sender, recipients, content, decision; nothing of the protocol |
 //! | [`conversation`] | how the two translate: one connection without its socket |
+//! | [`dkim`] | signatures: ours on what leaves, others' on what comes |
 //! | [`policy`] | what all sessions share: the rules of the moment, the rate limit |
 //! | [`metrics`] | what is counted |
 //! | [`listener`] | Unix and TCP sockets |
@@ -30,6 +31,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod conversation;
+pub mod dkim;
 pub mod listener;
 pub mod metrics;
 pub mod policy;

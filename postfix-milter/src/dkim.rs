@@ -1,0 +1,101 @@
+//! DKIM (RFC 6376): mail of ours is signed, mail of others has to be.
+//!
+//! | module | what it knows |
+//! |---|---|
+//! | [`header`] | the header as it was received, octet for octet |
+//! | [`body`] | the hash of a body that streams by |
+//! | [`tags`] | lists of `tag=value` |
+//! | [`keys`] | public keys in the DNS, and what was looked up lately |
+//! | [`sign`], [`verify`] | the two directions |
+//!
+//! What a signature says, what a key is and whether both fit is the business of the library
+//! `mail-auth`. Here is what it leaves to its caller: what this relay demands of a signature, bodies
+//! that are not held, and the difference between *no key* and *no answer*.
+//!
+//! # Whose signature counts
+//!
+//! One whose `d=` is the domain of the From field, letter for letter but case, and that covers the
+//! whole body. SPF and DMARC are not asked. A relay whose domain is an IPv4 literal has no place in
+//! the DNS: it signs nothing, and nobody asks it to.
+
+mod body;
+mod header;
+mod keys;
+mod sign;
+mod tags;
+mod verify;
+
+use std::fmt;
+use std::fs;
+use std::net::Ipv4Addr;
+
+use chatmail_core::config::Config;
+
+use keys::Keys;
+use sign::Identity;
+
+pub use sign::{FIELD, Signer, SigningError};
+pub use verify::{Cause, Outcome, Verification, Verifier};
+
+/// What a relay needs for both directions.
+pub struct Dkim {
+    /// `None`: the domain is an IPv4 literal.
+    identity: Option<Identity>,
+    keys: Keys,
+}
+
+impl Dkim {
+    /// Reads the key and the addresses of the DNS servers. `None` if the configuration says
+    /// `dkim = false`. A relay without a place in the DNS needs no key.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong, with the name of the file.
+    pub fn load(config: &Config) -> Result<Option<Dkim>, String> {
+        if !config.dkim {
+            return Ok(None);
+        }
+        let identity = match config.mail_domain.is_literal() {
+            true => None,
+            false => {
+                let file = config.dkim_key_file.display();
+                let pem = fs::read(&config.dkim_key_file)
+                    .map_err(|e| format!("cannot read dkim_key_file {file}: {e}"))?;
+                let identity =
+                    Identity::new(config.mail_domain.bare(), &config.dkim_selector, &pem)
+                        .map_err(|e| format!("dkim_key_file {file}: {e}"))?;
+                Some(identity)
+            }
+        };
+        let keys = Keys::new(&config.dns_resolver)?;
+        Ok(Some(Dkim { identity, keys }))
+    }
+
+    /// Whether mail in the name of this domain is signed.
+    pub fn signs_for(&self, domain: &str) -> bool {
+        self.identity
+            .as_ref()
+            .is_some_and(|identity| identity.domain().eq_ignore_ascii_case(domain))
+    }
+}
+
+impl fmt::Debug for Dkim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Dkim")
+            .field("signs", &self.identity.is_some())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Whether a domain, as it stands in an address, is an IPv4 literal (RFC 5321 section 4.1.3).
+pub fn is_literal(domain: &str) -> bool {
+    domain
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'))
+        .is_some_and(|literal| literal.parse::<Ipv4Addr>().is_ok())
+}
+
+/// What is behind the last `@`.
+pub fn domain_of(address: &str) -> &str {
+    address.rsplit_once('@').map_or("", |(_, domain)| domain)
+}
