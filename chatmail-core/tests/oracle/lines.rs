@@ -1,0 +1,97 @@
+//! A plain reading of a message that passed, line by line: every line is one of a few kinds.
+//!
+//! It knows less of MIME than the check does, so it also sees what a reader might that splits the
+//! message at other places.
+
+use chatmail_core::filter::{Class, Direction};
+
+/// Values of fields in the header of a part, lower case; a `*` stands for a file name.
+const PART_FIELDS: [&str; 5] = [
+    "content-type:",
+    "content-description:",
+    "content-disposition:",
+    "content-transfer-encoding:",
+    "mime-version:",
+];
+
+pub(super) fn account_for_every_line(
+    direction: Direction,
+    message: &[u8],
+    class: Class,
+) -> Result<(), String> {
+    let text: Vec<u8> = message
+        .iter()
+        .filter(|&&byte| byte != b'\r')
+        .copied()
+        .collect();
+    if message
+        .windows(2)
+        .any(|pair| pair[0] == b'\r' && pair[1] != b'\n')
+    {
+        return Err("lines: CR alone".to_owned());
+    }
+    let (header, body) = match text.windows(2).position(|pair| pair == b"\n\n") {
+        Some(at) => (&text[..at], &text[at + 2..]),
+        None => return Err("lines: no body".to_owned()),
+    };
+    for line in header.split(|&byte| byte == b'\n') {
+        let field = line.contains(&b':');
+        if !field && !line.starts_with(b" ") && !line.starts_with(b"\t") {
+            return Err("lines: a header line without a colon".to_owned());
+        }
+    }
+    let body = std::str::from_utf8(body).map_err(|_| "lines: 8-bit bytes in the body")?;
+    let mut blank = 0;
+    let mut seen = [0_u32; 4];
+    for line in body.lines() {
+        let line = line.trim_end_matches([' ', '\t']);
+        let lower = line.to_ascii_lowercase();
+        let kind = if line.is_empty() {
+            blank += 1;
+            continue;
+        } else if line.starts_with("--") {
+            if line.len() > 80 {
+                return Err(format!("lines: a delimiter of {} bytes", line.len()));
+            }
+            continue;
+        } else if line.trim() == "Version: 1" {
+            0
+        } else if lower.trim() == "secure-join: vc-request"
+            || lower.trim() == "secure-join: vg-request"
+        {
+            1
+        } else if line.starts_with("This ") && direction == Direction::Incoming && line.len() < 64 {
+            2
+        } else if PART_FIELDS.iter().any(|field| lower.starts_with(field))
+            || line.starts_with([' ', '\t'])
+        {
+            if line.len() > 512 {
+                return Err("lines: a long field in a part".to_owned());
+            }
+            continue;
+        } else if line
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"+/=".contains(&b))
+        {
+            3
+        } else if direction == Direction::Incoming
+            && class == Class::Encrypted
+            && line.contains(':')
+        {
+            // A header line of the armor: looked at where armor is read.
+            continue;
+        } else {
+            return Err(format!("lines: {line:?}"));
+        };
+        seen[kind] += 1;
+    }
+    let sound = match class {
+        // The armor of incoming mail may say it again.
+        Class::Encrypted => matches!(seen, [1..=2, 0, 0..=1, 1..=u32::MAX]),
+        _ => matches!(seen, [0, 1, 0..=1, 0]),
+    };
+    match sound && blank <= 60 {
+        true => Ok(()),
+        false => Err(format!("lines: {seen:?} of each kind, {blank} empty")),
+    }
+}

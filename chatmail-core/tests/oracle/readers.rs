@@ -1,0 +1,96 @@
+//! What mail-parser makes of a message that passed.
+
+use chatmail_core::filter::{Accepted, Class, Direction};
+use mail_parser::{
+    Address, HeaderName, Message, MessageParser, MessagePart, MimeHeaders, PartType,
+};
+
+use super::{SENDER, armor};
+
+pub(super) fn mail_parser_agrees(
+    direction: Direction,
+    message: &[u8],
+    accepted: &Accepted,
+) -> Result<(), String> {
+    let parsed = MessageParser::default()
+        .parse(message)
+        .ok_or("mail-parser: no message at all")?;
+    leaves(direction, &parsed, accepted.class)?;
+    header(direction, &parsed, accepted)
+}
+
+/// Checks that mail-parser finds an encrypted message and nothing else.
+pub(super) fn encrypted_only(direction: Direction, message: &[u8]) -> Result<(), String> {
+    let parsed = MessageParser::default()
+        .parse(message)
+        .ok_or("mail-parser: no message at all")?;
+    leaves(direction, &parsed, Class::Encrypted)
+}
+
+fn leaves(direction: Direction, parsed: &Message<'_>, class: Class) -> Result<(), String> {
+    let (root, leaves) = parsed.parts.split_first().ok_or("mail-parser: no part")?;
+    let PartType::Multipart(children) = &root.body else {
+        return Err(format!("mail-parser: no multipart but {:?}", root.body));
+    };
+    if children.len() != leaves.len() {
+        return Err("mail-parser: parts inside of parts".to_owned());
+    }
+    for leaf in leaves {
+        let name = leaf.attachment_name().unwrap_or_default();
+        if name.len() > 40 || name.contains([' ', '\n']) {
+            return Err(format!("mail-parser: a file name of {name:?}"));
+        }
+    }
+    match (class, leaves) {
+        (Class::Encrypted, [version, encrypted]) => {
+            if text(version)?.trim() != "Version: 1" {
+                return Err(format!("mail-parser: first part {:?}", text(version)));
+            }
+            armor::is_message(direction, text(encrypted)?)
+        }
+        (Class::SecureJoinRequest, [request]) => {
+            let PartType::Text(text) = &request.body else {
+                return Err(format!("mail-parser: {:?}", request.body));
+            };
+            let line = text.trim().to_ascii_lowercase();
+            match line.as_str() {
+                "secure-join: vc-request" | "secure-join: vg-request" => Ok(()),
+                _ => Err(format!("mail-parser: the request reads {line:?}")),
+            }
+        }
+        _ => Err(format!("mail-parser: {} parts", leaves.len())),
+    }
+}
+
+/// The content of an attachment.
+fn text<'a>(part: &'a MessagePart<'_>) -> Result<&'a str, String> {
+    match &part.body {
+        PartType::Binary(bytes) | PartType::InlineBinary(bytes) => {
+            std::str::from_utf8(bytes).map_err(|_| "mail-parser: 8-bit bytes in a part".to_owned())
+        }
+        shown => Err(format!("mail-parser: shows a part: {shown:?}")),
+    }
+}
+
+fn header(direction: Direction, parsed: &Message<'_>, accepted: &Accepted) -> Result<(), String> {
+    for name in [HeaderName::From, HeaderName::ContentType] {
+        let count = parsed.headers().iter().filter(|field| field.name == name);
+        if count.count() != 1 {
+            return Err(format!("mail-parser: not one {}", name.as_str()));
+        }
+    }
+    let authors = match parsed.from() {
+        Some(Address::List(list)) => list.iter().collect(),
+        Some(Address::Group(_)) => return Err("mail-parser: From is a group".to_owned()),
+        None => Vec::new(),
+    };
+    let [author] = authors[..] else {
+        return Err(format!("mail-parser: From has {authors:?}"));
+    };
+    let author = author.address.as_deref().unwrap_or_default();
+    let ours = direction == Direction::Incoming || author.eq_ignore_ascii_case(SENDER);
+    if author != accepted.author || !ours {
+        return Err(format!("mail-parser: From is {author:?}"));
+    }
+    Ok(())
+}
