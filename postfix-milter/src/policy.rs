@@ -8,9 +8,13 @@ use chatmail_core::address::Address;
 use chatmail_core::config::Config;
 use chatmail_core::filter::Reply;
 use chatmail_core::filter::rate::RateLimiter;
-use chatmail_core::mailbox::{Mailbox, Mailboxes};
+use chatmail_core::mailbox::Mailboxes;
 
 use crate::metrics::Metrics;
+
+mod envelope;
+
+use envelope::Parts;
 
 /// The relay's rules, for all connections of the process.
 #[derive(Debug)]
@@ -36,6 +40,16 @@ pub struct Refused {
     pub reply: Reply,
     /// For the log and the counters: a fixed name.
     pub reason: &'static str,
+}
+
+/// Whose an address is.
+enum Owner {
+    /// This address of ours, less its detail. Its mailbox may not exist.
+    Ours(Address),
+    /// Of our domain, but no mailbox could have this name.
+    Nobody,
+    /// Of another domain.
+    Elsewhere,
 }
 
 #[derive(Debug)]
@@ -93,35 +107,50 @@ impl Rules {
         &self.mailboxes
     }
 
-    /// The mailbox an address of ours is delivered to, whether there is one or not. `None`: not
-    /// ours, or none this relay could ever have.
-    fn mailbox(&self, address: &[u8]) -> Option<Mailbox> {
-        let address = Address::parse(&without_detail(address), self.mailboxes.domain())?;
-        Some(self.mailboxes.mailbox(&address))
+    /// Whose address this is, however it is written.
+    fn owner(&self, address: &[u8]) -> Owner {
+        let Parts { localpart, domain } = envelope::parts(address);
+        let ours = self.mailboxes.domain();
+        if localpart.is_empty() && domain.is_empty() {
+            return Owner::Elsewhere;
+        }
+        if !domain.is_empty() && !domain.eq_ignore_ascii_case(ours.in_address().as_bytes()) {
+            return Owner::Elsewhere;
+        }
+        let localpart = without_detail(&localpart);
+        let address = [localpart, b"@", ours.in_address().as_bytes()].concat();
+        match Address::parse(&address, ours) {
+            Some(address) => Owner::Ours(address),
+            None => Owner::Nobody,
+        }
     }
 
-    fn sender(&self, sender: &[u8]) -> Result<(), Refused> {
-        let Some(mailbox) = self.mailbox(sender) else {
-            return Ok(());
+    /// The sender as the rate limit counts it.
+    fn sender(&self, sender: &[u8]) -> Result<String, Refused> {
+        let Owner::Ours(address) = self.owner(sender) else {
+            return Ok(String::from_utf8_lossy(sender).to_lowercase());
         };
-        match mailbox.is_disabled() {
-            Ok(false) => Ok(()),
+        match self.mailboxes.mailbox(&address).is_disabled() {
+            Ok(false) => Ok(address.as_str().to_owned()),
             Ok(true) => Err(Refused::new(Reply::disabled(), "disabled")),
             Err(error) => Err(Refused::undecided(&error)),
         }
     }
 
     fn recipient(&self, address: &[u8]) -> Result<(), Refused> {
-        let Some(mailbox) = self.mailbox(address) else {
-            return Ok(());
-        };
+        let unknown = |reason| Err(Refused::new(Reply::unknown_recipient(), reason));
         let undecided = |error: io::Error| Refused::undecided(&error);
+        let mailbox = match self.owner(address) {
+            Owner::Ours(address) => self.mailboxes.mailbox(&address),
+            Owner::Nobody => return unknown("unknown"),
+            Owner::Elsewhere => return Ok(()),
+        };
         // The two look the same from outside: who was disabled is nobody's business.
         if !mailbox.exists().map_err(undecided)? {
-            return Err(Refused::new(Reply::unknown_recipient(), "unknown"));
+            return unknown("unknown");
         }
         if mailbox.is_disabled().map_err(undecided)? {
-            return Err(Refused::new(Reply::unknown_recipient(), "disabled"));
+            return unknown("disabled");
         }
         match mailbox.usage().map_err(undecided)? {
             Some(usage) if usage >= self.max_mailbox_size => {
@@ -169,15 +198,14 @@ impl Policy {
         &self.metrics
     }
 
-    /// Whether this user of ours may send one more message now; if so, it is counted. Addresses
-    /// that differ in case or in what stands behind a `+` are one sender.
+    /// Whether this user of ours may send one more message now; if so, it is counted. However its
+    /// address is written, and whatever stands behind a `+` in it, it is one sender.
     ///
     /// # Errors
     ///
     /// The mailbox is disabled, that cannot be told, or there were too many messages.
     pub fn may_send(&self, sender: &[u8]) -> Result<(), Refused> {
-        self.rules().sender(sender)?;
-        let key = String::from_utf8_lossy(&without_detail(sender)).to_lowercase();
+        let key = self.rules().sender(sender)?;
         let passes = self
             .rate
             .lock()
@@ -190,8 +218,8 @@ impl Policy {
         }
     }
 
-    /// Whether mail to this address may come. Addresses that are not ours, or not written as those
-    /// of ours are, pass: others decide on them.
+    /// Whether mail to this address may come, however it is written. Addresses of other domains
+    /// pass: others decide on them.
     ///
     /// # Errors
     ///
@@ -201,15 +229,12 @@ impl Policy {
     }
 }
 
-/// `alice@chat.example` for `alice+news@chat.example`: `recipient_delimiter = +` as Postfix and
-/// Dovecot have it.
-fn without_detail(address: &[u8]) -> Vec<u8> {
-    let at = address.iter().rposition(|&b| b == b'@');
-    let (localpart, domain) = address.split_at(at.unwrap_or(address.len()));
+/// `alice` for `alice+news`: `recipient_delimiter = +` as Postfix and Dovecot have it.
+fn without_detail(localpart: &[u8]) -> &[u8] {
     match localpart.iter().position(|&b| b == b'+') {
         // Without a name before it, the plus is the name.
-        Some(plus) if plus > 0 => [&localpart[..plus], domain].concat(),
-        _ => address.to_vec(),
+        Some(plus) if plus > 0 => &localpart[..plus],
+        _ => localpart,
     }
 }
 
