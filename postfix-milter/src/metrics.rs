@@ -341,4 +341,35 @@ mod tests {
         drop(second);
         assert!(open(0));
     }
+
+    #[test]
+    fn the_manual_explains_every_number_and_no_other() {
+        let metrics = Metrics::new();
+        message(&metrics, "accepted", Some(2));
+        metrics.dkim("pass");
+        metrics.recipient_refused("unknown");
+        metrics.sender_refused("disabled");
+        metrics.reloaded("accepted");
+        let _connected = metrics.connected("incoming");
+        let text = metrics.encode();
+        let mut counted: Vec<String> = text
+            .lines()
+            .filter_map(|line| line.strip_prefix("# TYPE "))
+            .map(|line| match line.split_once(' ') {
+                Some((name, "counter")) => format!("{name}_total"),
+                Some((name, "info")) => format!("{name}_info"),
+                Some((name, _)) => name.to_owned(),
+                None => panic!("{line}"),
+            })
+            .collect();
+        let manual = include_str!("../../man/chatmail-milter.8");
+        let mut explained: Vec<&str> = manual
+            .lines()
+            .filter_map(|line| line.strip_prefix(".It Ic "))
+            .filter(|name| name.starts_with("chatmail_milter_"))
+            .collect();
+        counted.sort_unstable();
+        explained.sort_unstable();
+        assert_eq!(explained, counted);
+    }
 }

@@ -4,6 +4,7 @@
 
 mod common;
 
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
@@ -166,6 +167,30 @@ fn help_teaches_how_postfix_is_told() {
     assert!(output.status.success());
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(text.contains("default_action=tempfail"), "{text}");
+}
+
+/// The options in a text, each of which begins with `prefix` there.
+fn options(text: &str, prefix: &str) -> BTreeSet<String> {
+    let is_name = |c: char| c.is_ascii_lowercase() || c == '-';
+    text.split(prefix)
+        .skip(1)
+        .map(|rest| rest.split(|c| !is_name(c)).next().unwrap().to_owned())
+        .filter(|name| !name.is_empty())
+        .collect()
+}
+
+#[test]
+fn the_manual_explains_every_option_and_no_other() {
+    let output = Command::new(PROGRAM).arg("--help").output().unwrap();
+    let help = String::from_utf8(output.stdout).unwrap();
+    let manual = concat!(env!("CARGO_MANIFEST_DIR"), "/../man/chatmail-milter.8");
+    let manual = std::fs::read_to_string(manual).unwrap();
+    let explained: String = manual.lines().filter(|l| l.starts_with(".It Fl")).collect();
+    let (synopsis, _) = manual.split_once(".Sh DESCRIPTION").unwrap();
+    let known = options(&help, " --");
+    assert!(known.len() >= 8, "{known:?}");
+    assert_eq!(options(&explained, "\\-"), known);
+    assert_eq!(options(synopsis, "\\-"), known);
 }
 
 #[test]
