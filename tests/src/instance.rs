@@ -260,6 +260,12 @@ impl Instance {
         })
     }
 
+    /// What stands in one of its logs: `postfix`, `dovecot`, `chatmail-milter`, `chatmail-serve`.
+    pub fn log(&self, name: &str) -> String {
+        let log = self.dir.join("log").join(format!("{name}.log"));
+        String::from_utf8_lossy(&fs::read(log).unwrap_or_default()).into_owned()
+    }
+
     /// The ends of all its logs.
     pub fn logs(&self) -> String {
         let mut files = vec![self.temporary.path().join("output")];

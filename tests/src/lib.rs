@@ -15,6 +15,9 @@
 //! | [`sink`] | a push service on loopback: records posts, answers what the test wants |
 //! | [`wait`] | waiting for something with a deadline, never for a time |
 //! | [`dkim`] | signatures of outside domains, good and bad |
+//! | [`filter`] | the filter process, made to fail |
+//! | [`milter_log`] | what the filter logs about each message |
+//! | [`dkimpy`] | another implementation of DKIM, from PyPI |
 //! | [`outside`] | a mail server of another domain: takes mail, refuses it, shows what came |
 //! | [`python`] | programs from PyPI, in a virtual environment |
 //! | [`deltachat`] | Delta Chat itself |
@@ -24,11 +27,14 @@
 
 pub mod deltachat;
 pub mod dkim;
+pub mod dkimpy;
 pub mod dns;
 pub mod endpoints;
+pub mod filter;
 pub mod imap;
 pub mod instance;
 pub mod mail;
+pub mod milter_log;
 pub mod outside;
 pub mod process;
 pub mod python;

@@ -60,16 +60,7 @@ pub fn signal(pid: u32, signal: Signal) -> io::Result<()> {
 
 /// The names of the Unix sockets a process has open; unnamed and abstract ones left out.
 pub fn unix_sockets(pid: u32) -> io::Result<BTreeSet<PathBuf>> {
-    let mut inodes = BTreeSet::new();
-    for entry in fs::read_dir(format!("/proc/{pid}/fd"))?.flatten() {
-        let Ok(target) = fs::read_link(entry.path()) else {
-            continue;
-        };
-        let target = target.to_string_lossy().into_owned();
-        if let Some(inode) = target.strip_prefix("socket:[") {
-            inodes.insert(inode.trim_end_matches(']').to_owned());
-        }
-    }
+    let inodes = socket_inodes(pid)?;
     let table = fs::read_to_string("/proc/net/unix")?;
     Ok(table
         .lines()
@@ -80,6 +71,41 @@ pub fn unix_sockets(pid: u32) -> io::Result<BTreeSet<PathBuf>> {
             (inodes.contains(inode) && path.starts_with('/')).then(|| PathBuf::from(path))
         })
         .collect())
+}
+
+/// The TCP ports a process listens on, IPv4 and IPv6.
+pub fn listening_ports(pid: u32) -> io::Result<BTreeSet<u16>> {
+    /// In the fourth column.
+    const LISTEN: &str = "0A";
+    let inodes = socket_inodes(pid)?;
+    let mut ports = BTreeSet::new();
+    for table in ["/proc/net/tcp", "/proc/net/tcp6"] {
+        // There is no second one where there is no IPv6.
+        for line in fs::read_to_string(table).unwrap_or_default().lines() {
+            let columns: Vec<_> = line.split_whitespace().collect();
+            if let [_, local, _, LISTEN, _, _, _, _, _, inode, ..] = columns[..]
+                && inodes.contains(inode)
+                && let Some((_, port)) = local.rsplit_once(':')
+            {
+                ports.extend(u16::from_str_radix(port, 16));
+            }
+        }
+    }
+    Ok(ports)
+}
+
+fn socket_inodes(pid: u32) -> io::Result<BTreeSet<String>> {
+    let mut inodes = BTreeSet::new();
+    for entry in fs::read_dir(format!("/proc/{pid}/fd"))?.flatten() {
+        let Ok(target) = fs::read_link(entry.path()) else {
+            continue;
+        };
+        let target = target.to_string_lossy().into_owned();
+        if let Some(inode) = target.strip_prefix("socket:[") {
+            inodes.insert(inode.trim_end_matches(']').to_owned());
+        }
+    }
+    Ok(inodes)
 }
 
 /// `None` if it has gone meanwhile.

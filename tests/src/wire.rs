@@ -13,8 +13,9 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
 use crate::endpoints::Endpoints;
 
-/// Longer than any delay a server of ours may legitimately take.
-const TIMEOUT: Duration = Duration::from_secs(30);
+/// Longer than any delay a server of ours may legitimately take: Postfix gives the filter 60 s for
+/// the content of a message.
+const TIMEOUT: Duration = Duration::from_secs(90);
 
 enum Stream {
     Plain(TcpStream),

@@ -39,6 +39,33 @@ fn encrypted_mail_arrives_intact_and_without_its_traces() {
 }
 
 #[test]
+fn what_the_filter_cannot_see_in_a_header_is_not_delivered() {
+    let relay = Instance::start();
+    let [alice, bob] = ["alice", "bob"].map(|name| relay.account(name));
+    let mail = Mail::encrypted(&alice.address, &bob.address);
+    // A NUL ends what Postfix shows of a field, and a line that begins with `From ` is none: it is
+    // that of a mailbox file, and becomes a field of another name.
+    let id = mail.message_id().to_owned();
+    let mail = mail
+        .set("Message-ID", &format!("{id}\0Attack at dawn"))
+        .add(
+            "References",
+            "<1@chat.test>\0Attack\r\n\t<2@chat.test>\0at dawn",
+        );
+    let message = [b"From attack at dawn\r\n", &mail.to_bytes()[..]].concat();
+    let mut smtp = relay.smtp(Door::Smtps, &alice);
+    let reply = smtp
+        .send(&alice.address, &[&bob.address], &message)
+        .expect("SMTP");
+    assert_eq!(reply.code, 250, "{reply}");
+
+    let messages = relay.wait_for_messages(&bob, 1);
+    assert_eq!(header_values(&messages[0], "Message-ID"), [id]);
+    let text = String::from_utf8_lossy(&messages[0]).to_ascii_lowercase();
+    assert!(!text.contains("attack") && !text.contains("dawn"), "{text}");
+}
+
+#[test]
 fn an_encrypted_message_of_a_megabyte_arrives_intact() {
     let relay = Instance::start();
     let [alice, bob] = ["alice", "bob"].map(|name| relay.account(name));
