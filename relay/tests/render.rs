@@ -221,6 +221,97 @@ fn every_service_that_takes_mail_has_a_filter_that_fails_closed() {
     );
 }
 
+/// Longer than one look-up of a DKIM key may take with all its tries, in seconds.
+const DNS: u32 = 20;
+
+#[test]
+fn a_filter_may_wait_for_dns_before_its_verdict() {
+    let host = Host::rendered("mail_domain = chat.example", "{}");
+    let master = host.read("out/postfix/master.cf");
+    let milters = master.matches("smtpd_milters = ").count();
+    let timeouts: Vec<u32> = master
+        .split("content_timeout=")
+        .skip(1)
+        .filter_map(|rest| rest.split('s').next()?.parse().ok())
+        .collect();
+    assert_eq!((milters, timeouts.len()), (4, 4), "{master}");
+    assert!(timeouts.iter().all(|&seconds| seconds >= 2 * DNS));
+}
+
+#[test]
+fn bounces_of_postfix_go_through_the_filter() {
+    let host = Host::rendered("mail_domain = chat.example", "{}");
+    let Some(main) = host.postconf("-n") else {
+        return;
+    };
+    has(&main, "internal_mail_filter_classes = bounce");
+    let options = host.postconf("-P").expect("installed");
+    for service in ["bounce", "defer", "trace"] {
+        let line = format!("{service}/unix/cleanup_service_name = bounceclean");
+        has(&options, &line);
+    }
+    let milter = options
+        .lines()
+        .find_map(|line| line.strip_prefix("bounceclean/unix/non_smtpd_milters = "))
+        .expect("a filter");
+    assert!(milter.contains("unix:chatmail/internal.sock"), "{milter}");
+    assert!(milter.contains("default_action=tempfail"), "{milter}");
+    // What any program on the host can hand to sendmail(1) is not signed.
+    assert!(!main.contains("non_smtpd_milters"), "{main}");
+    has(&main, "authorized_submit_users = root");
+}
+
+#[test]
+fn a_relay_without_dkim_of_its_own_can_have_another_signer() {
+    let ini = "mail_domain = chat.example\ndkim = false";
+    let none = Host::rendered(ini, "{}").read("out/postfix/master.cf");
+    assert!(!none.contains("non_smtpd_milters") && !none.contains("bounceclean"));
+
+    let signer = r#"{"milters": {"dkim": "inet:8891@127.0.0.1"}}"#;
+    let host = Host::rendered(ini, signer);
+    let master = host.read("out/postfix/master.cf");
+    let internal = "  -o { non_smtpd_milters = { inet:127.0.0.1:8891, ";
+    assert!(master.contains(internal), "{master}");
+    let both = master.matches("content_timeout=60s }, { inet:127.0.0.1:8891, ");
+    assert_eq!(both.count(), 3, "{master}");
+
+    let twice = Host::new("mail_domain = chat.example", signer).render(&[]);
+    assert_eq!(twice.status.code(), Some(78));
+    let why = String::from_utf8_lossy(&twice.stderr).into_owned();
+    assert!(why.contains("dkim = false"), "{why}");
+}
+
+#[test]
+fn a_transport_map_goes_before_everything_else() {
+    let map = r#""transport_map": "/srv/relay/transport""#;
+    for (layout, level) in [
+        (format!(r#"{{"postfix": {{{map}}}}}"#), "verify"),
+        (
+            format!(r#"{{"outside_mail": false, "postfix": {{{map}}}}}"#),
+            "may",
+        ),
+    ] {
+        let host = Host::rendered("mail_domain = chat.example", &layout);
+        let Some(main) = host.postconf("-n") else {
+            return;
+        };
+        has(&main, "transport_maps = texthash:/srv/relay/transport");
+        has(&main, &format!("smtp_tls_security_level = {level}"));
+    }
+}
+
+#[test]
+fn no_extension_of_smtp_is_hidden_from_clients() {
+    let host = Host::rendered("mail_domain = chat.example", "{}");
+    let Some(main) = host.postconf("-n") else {
+        return;
+    };
+    for keyword in ["_ehlo_keyword", "_lhlo_keyword", "smtputf8_enable"] {
+        assert!(!main.contains(keyword), "{main}");
+    }
+    has(&main, "recipient_delimiter = +");
+}
+
 #[test]
 fn a_relay_on_an_address_literal_takes_mail_for_it() {
     let host = Host::rendered("mail_domain = 203.0.113.7", "{}");

@@ -45,6 +45,7 @@ pub(crate) const TESTS: &[Package] = &[
     package("valgrind", "memory checks of the C interface"),
     package("miltertest", "test client for mail filters"),
     package("gnupg", "makes encrypted test messages"),
+    package("mandoc", "looks for mistakes in the man pages"),
     package(
         "python3-venv",
         "a place for Delta Chat from PyPI, the client of the end-to-end tests",

@@ -68,8 +68,11 @@ pub struct Milters {
     pub outgoing: String,
     /// `chatmail-milter --incoming`.
     pub incoming: String,
-    /// A second filter behind both of them that signs and verifies DKIM, such as OpenDKIM.
-    /// `null`: none.
+    /// `chatmail-milter --internal`, which signs what Postfix writes itself: bounces.
+    pub internal: String,
+    /// With `dkim = false` in `chatmail.ini`: a second filter behind the others that signs and
+    /// verifies instead, such as OpenDKIM. `null`: none. With `dkim = true` an error: every
+    /// message would be signed twice.
     pub dkim: Option<String>,
 }
 
@@ -114,6 +117,10 @@ pub struct Postfix {
     pub chroot: bool,
     /// Certificate authorities for the certificates of other relays, PEM.
     pub ca_file: PathBuf,
+    /// Where mail for single domains goes, whatever `outside_mail` says: a text file of lines
+    /// `DOMAIN smtp:[HOST]:PORT` (transport(5)), read at the start and at `postfix reload`.
+    /// `null`: no exceptions.
+    pub transport_map: Option<PathBuf>,
 }
 
 impl Default for Layout {
@@ -154,6 +161,7 @@ impl Default for Milters {
         Milters {
             outgoing: "unix:/var/spool/postfix/chatmail/outgoing.sock".into(),
             incoming: "unix:/var/spool/postfix/chatmail/incoming.sock".into(),
+            internal: "unix:/var/spool/postfix/chatmail/internal.sock".into(),
             dkim: None,
         }
     }
@@ -184,6 +192,7 @@ impl Default for Postfix {
             group: "postfix".into(),
             chroot: true,
             ca_file: "/etc/ssl/certs/ca-certificates.crt".into(),
+            transport_map: None,
         }
     }
 }

@@ -81,6 +81,8 @@ struct Tls {
 struct MilterLists {
     outgoing: String,
     incoming: String,
+    /// Of mail that Postfix writes itself. Empty: none.
+    internal: String,
 }
 
 /// Renders every file. The error says what cannot be written down, and where it comes from.
@@ -141,7 +143,7 @@ impl<'a> Values<'a> {
             imap_compress: config.imap_compress,
             lmtp_socket: layout.postfix.socket(&layout.lmtp_socket)?,
             auth_socket: layout.postfix.socket(&layout.auth_socket)?,
-            milters: MilterLists::new(layout)?,
+            milters: MilterLists::new(config, layout)?,
             endpoint: match layout.listen {
                 None => String::new(),
                 Some(std::net::IpAddr::V4(address)) => format!("{address}:"),
@@ -174,15 +176,37 @@ impl Tls {
 }
 
 impl MilterLists {
-    fn new(layout: &Layout) -> Result<MilterLists, String> {
-        let dkim = match &layout.milters.dkim {
-            Some(socket) => format!(", {}", layout.postfix.milter(socket)?),
-            None => String::new(),
+    fn new(config: &Config, layout: &Layout) -> Result<MilterLists, String> {
+        let Milters {
+            outgoing,
+            incoming,
+            internal,
+            dkim,
+        } = &layout.milters;
+        let list = |sockets: &[&String]| {
+            let milters = sockets.iter().map(|socket| layout.postfix.milter(socket));
+            Ok::<_, String>(milters.collect::<Result<Vec<_>, _>>()?.join(", "))
         };
-        Ok(MilterLists {
-            outgoing: layout.postfix.milter(&layout.milters.outgoing)? + &dkim,
-            incoming: layout.postfix.milter(&layout.milters.incoming)? + &dkim,
-        })
+        match (config.dkim, dkim) {
+            (true, None) => Ok(MilterLists {
+                outgoing: list(&[outgoing])?,
+                incoming: list(&[incoming])?,
+                internal: list(&[internal])?,
+            }),
+            (true, Some(_)) => Err(
+                "layout: milters.dkim goes with dkim = false in chatmail.ini: otherwise the filter \
+                 signs and verifies itself"
+                    .into(),
+            ),
+            (false, signer) => {
+                let signer: Vec<&String> = signer.iter().collect();
+                Ok(MilterLists {
+                    outgoing: list(&[&[outgoing], signer.as_slice()].concat())?,
+                    incoming: list(&[&[incoming], signer.as_slice()].concat())?,
+                    internal: list(&signer)?,
+                })
+            }
+        }
     }
 }
 
@@ -203,7 +227,7 @@ fn refuse_special_characters(at: &str, value: &serde_json::Value) -> Result<(), 
             refuse_special_characters(&at, value)
         }),
         Value::String(text) => {
-            let ours = at == "milters.outgoing" || at == "milters.incoming";
+            let ours = at.starts_with("milters.");
             let plain = |c: char| c.is_ascii_alphanumeric() || "._-/:@[]+~".contains(c);
             match text
                 .chars()

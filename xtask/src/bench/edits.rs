@@ -96,7 +96,9 @@ pub(super) fn without_our_parts(
         Edit::once(format!("  chatmail_config = {}\n", config.display()), ""),
     ];
     apply(&etc.join("dovecot/dovecot.conf"), &dovecot)?;
-    without_lines(&etc.join("postfix/master.cf"), "  -o { smtpd_milters = ", 3)
+    let master = etc.join("postfix/master.cf");
+    without_lines(&master, "  -o { non_smtpd_milters = ", 1)?;
+    without_lines(&master, "  -o { smtpd_milters = ", 3)
 }
 
 /// Takes out the lines that begin so.

@@ -15,6 +15,7 @@ use crate::relay::directory::Directory;
 use crate::relay::instance::{Instance, MILTER, SERVE};
 use crate::relay::ports::Ports;
 use crate::relay::supervise::Supervisor;
+use crate::relay::wish::Wish;
 use crate::relay::{Options, stop_leftovers};
 
 /// What the parts of both relays are called.
@@ -68,8 +69,9 @@ impl Relay {
         let config = root.join("bench.ini");
         fs::write(&config, CONFIG).with_context(|| format!("cannot write {}", config.display()))?;
         let options = Options::with(config, push_url.to_owned());
-        let instance = Instance::prepare(directory, Ports::claim(None)?, &options, artifacts)?;
-        let lmtp_socket = instance.endpoints(0, 0).lmtp_socket;
+        let wish = Wish::read(&options)?;
+        let instance = Instance::prepare(directory, Ports::claim(None)?, &wish, artifacts)?;
+        let lmtp_socket = instance.endpoints(0, 0)?.lmtp_socket;
         edits::for_measuring(&instance.directory().join("etc"), &lmtp_socket)?;
         Ok(instance)
     }
@@ -90,7 +92,7 @@ impl Relay {
         };
         let (dovecot, postfix) = (running(DOVECOT)?, running(POSTFIX)?);
         Ok(Relay {
-            endpoints: instance.endpoints(0, 0),
+            endpoints: instance.endpoints(0, 0)?,
             auth_socket: instance.directory().join("run/sockets/auth"),
             directory: instance.directory().to_owned(),
             dovecot,
@@ -145,7 +147,7 @@ impl Pair {
         let passwords = bare.directory().join("passwd");
         fs::write(&passwords, passwd_file(&ours.endpoints, &accounts)?)
             .with_context(|| format!("cannot write {}", passwords.display()))?;
-        let endpoints = bare.endpoints(0, 0);
+        let endpoints = bare.endpoints(0, 0)?;
         edits::without_our_parts(
             &bare.directory().join("etc"),
             &endpoints.config,

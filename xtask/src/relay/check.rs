@@ -14,6 +14,7 @@ use chatmail_tests::{Endpoints, Mail};
 use super::account::Account;
 use super::inspect;
 use super::instance::Instance;
+use super::peers::Peer;
 use super::processes::poll;
 use super::sink::Sink;
 use super::supervise::Supervisor;
@@ -59,6 +60,7 @@ impl Steps {
 pub(crate) fn run(
     instance: &Instance,
     endpoints: &Endpoints,
+    peers: &[Peer],
     supervisor: &mut Supervisor,
     sink: Option<&Sink>,
 ) -> Result<ExitCode> {
@@ -90,7 +92,7 @@ pub(crate) fn run(
     ] {
         steps.step(
             &format!("encrypted mail sent through port {port} arrives over IMAP"),
-            || arrives(endpoints, door, &ann, &bob),
+            || arrives((endpoints, &ann), door, (endpoints, &bob)),
         )?;
     }
     match sink {
@@ -126,6 +128,20 @@ pub(crate) fn run(
             )
         },
     )?;
+    for Peer {
+        endpoints: peer, ..
+    } in peers
+    {
+        let eve = Account::random(&peer.domain, instance.lengths())?;
+        steps.step(
+            &format!("mail goes to a new user of {} and back", peer.domain),
+            || {
+                created_by_login(peer, &eve)?;
+                arrives((endpoints, &ann), Door::Smtps, (peer, &eve))?;
+                arrives((peer, &eve), Door::Smtps, (endpoints, &ann))
+            },
+        )?;
+    }
     steps.step(
         "Dovecot, Postfix, chatmail-milter and chatmail serve run, and nothing else",
         || {
@@ -196,15 +212,18 @@ fn stores_token(endpoints: &Endpoints, account: &Account) -> Result<()> {
     }
 }
 
-fn arrives(endpoints: &Endpoints, door: Door, from: &Account, to: &Account) -> Result<()> {
+/// Where somebody is at home, and who.
+type User<'a> = (&'a Endpoints, &'a Account);
+
+fn arrives((home, from): User<'_>, door: Door, (there, to): User<'_>) -> Result<()> {
     let mail = Mail::encrypted(&from.address, &to.address);
-    let reply = Smtp::login_to(endpoints, door, &from.address, &from.password)?.send(
+    let reply = Smtp::login_to(home, door, &from.address, &from.password)?.send(
         &from.address,
         &[&to.address],
         &mail.to_bytes(),
     )?;
     ensure!(reply.code == 250, "the message is refused: {reply}");
-    let mut imap = Imap::login_to(endpoints, &to.address, &to.password)?;
+    let mut imap = Imap::login_to(there, &to.address, &to.password)?;
     let mut found = Ok(false);
     poll(DEADLINE, || {
         found = imap.inbox().map(|messages| {

@@ -51,7 +51,7 @@ pub(crate) fn only_the_parts(directory: &Path, supervisor: &Supervisor) -> Resul
     Ok(())
 }
 
-/// Fails if our programs listen on any Unix socket but the two of the filter.
+/// Fails if our programs listen on any Unix socket but the three of the filter.
 pub(crate) fn only_milter_sockets(supervisor: &Supervisor) -> Result<()> {
     let listening = listening_sockets()?;
     for part in supervisor
@@ -73,7 +73,7 @@ pub(crate) fn only_milter_sockets(supervisor: &Supervisor) -> Result<()> {
             .map(|path| path.rsplit('/').next().unwrap_or_default())
             .collect();
         let expected: &[&str] = if part.name == MILTER {
-            &["incoming.sock", "outgoing.sock"]
+            &["incoming.sock", "internal.sock", "outgoing.sock"]
         } else {
             &[]
         };

@@ -15,16 +15,16 @@ use super::directory::Directory;
 use super::dkim;
 use super::ini::{self, Setting};
 use super::modules::Modules;
+use super::peers;
 use super::ports::Ports;
+use super::processes;
 use super::supervise::{Part, Ready};
 use super::tls::{self, Certificates};
 use super::users;
-use super::{Options, processes};
+use super::wish::Wish;
 use crate::build::Artifacts;
 use crate::command::run;
 
-/// No DNS server knows a name below `.test` (RFC 6761 section 6.2).
-const DOMAIN: &str = "chat.test";
 /// What its DNS server says.
 const ZONE: &str = "dns/zone";
 /// The names of the parts whose process ids are in the endpoints.
@@ -48,51 +48,44 @@ impl Instance {
     pub(crate) fn prepare(
         directory: Directory,
         ports: Ports,
-        options: &Options,
+        wish: &Wish,
         artifacts: &Artifacts,
     ) -> Result<Instance> {
         let root = directory.path();
-        let text = match &options.config {
-            Some(file) => fs::read_to_string(file)
-                .with_context(|| format!("cannot read --config {}", file.display()))?,
-            None => String::new(),
-        };
-        let bare = match (&options.domain, ini::value(&text, "mail_domain")) {
-            (Some(domain), _) => domain.trim_matches(['[', ']']).to_owned(),
-            (None, Some(domain)) if !domain.is_empty() => domain.to_owned(),
-            (None, _) if options.config.is_some() => {
-                bail!("the file of --config has no mail_domain: add it, or use --domain")
-            }
-            (None, _) => DOMAIN.to_owned(),
-        };
-        let domain = if bare.parse::<Ipv4Addr>().is_ok() {
-            format!("[{bare}]")
-        } else {
-            bare.clone()
-        };
-        let mailboxes = root.join("mail").join(&bare);
-        let push_url = options
+        let Wish {
+            bare_domain: bare,
+            domain,
+            ..
+        } = wish;
+        let mailboxes = root.join("mail").join(bare);
+        let push_url = wish
             .push_url
             .clone()
             .unwrap_or_else(|| format!("http://127.0.0.1:{}/notify", ports.push_sink()));
 
-        for name in ["etc", "log", "run", "postfix", "mail", "dns"] {
+        for name in ["etc", "log", "run", "postfix", "mail", "dns", "peers"] {
             make(&root.join(name), 0o755)?;
         }
         remove_logs(&root.join("log"));
-        let made = ini::with_settings(&text, &settings(root, &ports, &bare, &mailboxes, &push_url));
+        let made = ini::with_settings(
+            &wish.ini,
+            &settings(root, &ports, bare, &mailboxes, &push_url),
+        );
         let lengths = Lengths {
             localpart: number(&made, "username_max_length", 9),
             password: number(&made, "password_min_length", 9).max(9) + 3,
         };
         let mail_user = users::mail_user()?;
         // What tests and peers wrote into the zone ended with the run they wrote it for.
-        let record = dkim::record(root, &domain, &made, &mail_user)?;
-        fs::write(root.join(ZONE), record).context("cannot write the zone of the DNS server")?;
+        let record = dkim::record(root, domain, &made, &mail_user)?;
+        for file in [peers::RECORD, ZONE] {
+            fs::write(root.join(file), &record).with_context(|| format!("cannot write {file}"))?;
+        }
+        peers::prepare(root, &root.join(ZONE), &wish.routes, &wish.peers)?;
         fs::write(root.join("chatmail.ini"), made)
             .context("cannot write the instance's chatmail.ini")?;
 
-        let certificates = tls::certificates(&root.join("tls"), &bare)?;
+        let certificates = tls::certificates(&root.join("tls"), bare)?;
         let postfix = users::find("postfix")?;
         make(&root.join("run/dovecot"), 0o755)?;
         make(&root.join("run/dovecot-state"), 0o755)?;
@@ -112,7 +105,7 @@ impl Instance {
         let instance = Instance {
             directory,
             ports,
-            domain,
+            domain: domain.clone(),
             mailboxes,
             push_url,
             certificates,
@@ -188,6 +181,7 @@ impl Instance {
             "milters": {
                 "outgoing": format!("unix:{}", self.milter_socket("outgoing").display()),
                 "incoming": format!("unix:{}", self.milter_socket("incoming").display()),
+                "internal": format!("unix:{}", self.milter_socket("internal").display()),
             },
             "dovecot": {
                 "run_dir": self.path("run/dovecot"),
@@ -202,6 +196,7 @@ impl Instance {
                 "data_directory": self.path("postfix/data"),
                 "log": self.path("log/postfix.log"),
                 "chroot": false,
+                "transport_map": self.path(peers::TRANSPORT),
             },
         });
         let file = self.path("layout.json");
@@ -223,8 +218,9 @@ impl Instance {
     /// In the order of their start: each after those that it needs.
     pub(crate) fn parts(&self, artifacts: &Artifacts) -> Result<Vec<Part>> {
         let config = self.shown("chatmail.ini");
-        let sockets = ["outgoing", "incoming"].map(|direction| self.milter_socket(direction));
-        let [outgoing, incoming] = sockets
+        let sockets =
+            ["outgoing", "incoming", "internal"].map(|direction| self.milter_socket(direction));
+        let [outgoing, incoming, internal] = sockets
             .each_ref()
             .map(|socket| format!("unix:{}", socket.display()));
         Ok(vec![
@@ -250,6 +246,10 @@ impl Instance {
                     &outgoing,
                     "--incoming",
                     &incoming,
+                    "--internal",
+                    &internal,
+                    "--metrics",
+                    &format!("inet:{}@127.0.0.1", self.ports.metrics()),
                     "--socket-group",
                     "postfix",
                 ]),
@@ -304,8 +304,8 @@ impl Instance {
     }
 
     /// Where everything is, once it runs.
-    pub(crate) fn endpoints(&self, milter_pid: u32, serve_pid: u32) -> Endpoints {
-        Endpoints {
+    pub(crate) fn endpoints(&self, milter_pid: u32, serve_pid: u32) -> Result<Endpoints> {
+        Ok(Endpoints {
             domain: self.domain.clone(),
             host: Ipv4Addr::LOCALHOST.to_string(),
             imaps: self.ports.imaps(),
@@ -321,12 +321,12 @@ impl Instance {
             dns: format!("127.0.0.1:{}", self.ports.dns()),
             dns_zone: self.path(ZONE),
             metrics: format!("127.0.0.1:{}", self.ports.metrics()),
-            peers: Vec::new(),
+            peers: peers::domains(self.directory())?,
             dovecot_conf: self.dovecot_conf(),
             postfix_config_directory: self.postfix_config(),
             milter_pid,
             serve_pid,
-        }
+        })
     }
 
     /// Tells others, in one step: they read the old file or the new one.

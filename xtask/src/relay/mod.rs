@@ -8,12 +8,14 @@ mod ini;
 mod inspect;
 pub(crate) mod instance;
 mod modules;
+mod peers;
 pub(crate) mod ports;
 pub(crate) mod processes;
 mod sink;
 pub(crate) mod supervise;
 mod tls;
 pub(crate) mod users;
+pub(crate) mod wish;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -29,10 +31,12 @@ use crate::{build, command, interrupt, packages, privilege};
 use account::Account;
 use directory::Directory;
 use instance::{Instance, MILTER, SERVE};
+use peers::{Route, Watched};
 use ports::Ports;
 use processes::Record;
 use sink::Sink;
 use supervise::Supervisor;
+use wish::Wish;
 
 /// How often the parts are looked after.
 const ROUND: Duration = Duration::from_millis(50);
@@ -47,6 +51,10 @@ Examples:
   cargo xtask relay --config /etc/chatmail.ini
                                          your relay's limits; the file itself is not changed
   cargo xtask relay --stop target/relay  stop it from another terminal
+
+Two relays that exchange mail, signed by one and verified by the other, in two terminals:
+  cargo xtask relay --dir /tmp/a --domain a.test
+  cargo xtask relay --dir /tmp/b --domain b.test --peer /tmp/a
 
 Exit status: 0 stopped as asked, or every step of --check passed; 1 otherwise.")]
 pub(crate) struct Options {
@@ -68,8 +76,17 @@ pub(crate) struct Options {
     /// Send notifications there instead of to the built-in sink, which counts them
     #[arg(long, value_name = "URL")]
     push_url: Option<String>,
+    /// Exchange mail with the private relay that runs in DIR, until this one stops; can be repeated
+    ///
+    /// Each gets the other's port 25 and DKIM key. Their domains must differ. Run with --check, mail
+    /// goes to a new user of the peer and back.
+    #[arg(long, value_name = "DIR")]
+    peer: Vec<PathBuf>,
+    /// Send mail for DOMAIN to a server on loopback, with TLS if it has that; can be repeated
+    #[arg(long, value_name = "DOMAIN=127.0.0.1:PORT")]
+    route: Vec<Route>,
     /// Stop the instance in DIR, also if the command that started it was killed
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["check", "domain", "dir", "config", "push_url"])]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["check", "domain", "dir", "config", "push_url", "peer", "route"])]
     stop: Option<PathBuf>,
 }
 
@@ -110,6 +127,8 @@ pub(crate) fn run(options: Options) -> Result<ExitCode> {
     packages::ensure(&[packages::RELAY])?;
     interrupt::listen()?;
     interrupt::check()?;
+    // A mistake in the options is told before the build.
+    Wish::read(&options)?;
     let directory = Directory::take(&requested)?;
     stop_leftovers(directory.path())?;
     // From here on `--stop` finds us, even while we build.
@@ -117,10 +136,11 @@ pub(crate) fn run(options: Options) -> Result<ExitCode> {
     let ports = Ports::claim(options.base_port.0)?;
     let artifacts = build::relay()?;
     interrupt::check()?;
+    let wish = Wish::read(&options)?;
     let instance = stage("writing the configuration", || {
-        Instance::prepare(directory, ports, &options, &artifacts)
+        Instance::prepare(directory, ports, &wish, &artifacts)
     })?;
-    let sink = match options.push_url {
+    let sink = match wish.push_url {
         Some(_) => None,
         None => Some(Sink::start(instance.ports().push_sink())?),
     };
@@ -136,11 +156,23 @@ pub(crate) fn run(options: Options) -> Result<ExitCode> {
         },
     )?;
     let endpoints = publish(&instance, &supervisor)?;
+    let watched = Watched::new(instance.directory(), &endpoints)?;
+    if !wish.peers.is_empty() {
+        stage("joining the peers", || {
+            peers::join(instance.directory(), &endpoints, &wish.peers)
+        })?;
+    }
     let code = if options.check {
-        check::run(&instance, &endpoints, &mut supervisor, sink.as_ref())?
+        check::run(
+            &instance,
+            &endpoints,
+            &wish.peers,
+            &mut supervisor,
+            sink.as_ref(),
+        )?
     } else {
         introduce(&instance, &endpoints, &requested)?;
-        watch(&instance, &mut supervisor)?;
+        watch(&instance, watched, &mut supervisor)?;
         ExitCode::SUCCESS
     };
     stage("stopping", || supervisor.stop())?;
@@ -154,15 +186,16 @@ fn publish(instance: &Instance, supervisor: &Supervisor) -> Result<Endpoints> {
             .pid(name)
             .with_context(|| format!("{name} does not run"))
     };
-    let endpoints = instance.endpoints(pid(MILTER)?, pid(SERVE)?);
+    let endpoints = instance.endpoints(pid(MILTER)?, pid(SERVE)?)?;
     instance.publish(&endpoints)?;
     Ok(endpoints)
 }
 
 /// Until somebody asks to stop, or a server is gone for good.
-fn watch(instance: &Instance, supervisor: &mut Supervisor) -> Result<()> {
+fn watch(instance: &Instance, mut map: Watched, supervisor: &mut Supervisor) -> Result<()> {
     while !interrupt::requested() {
-        if supervisor.look_after()? {
+        // Both are looked at each time.
+        if supervisor.look_after()? | map.look()? {
             publish(instance, supervisor)?;
         }
         thread::sleep(ROUND);

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
+use super::peers;
 use super::processes::{Process, Record, poll};
 use crate::interrupt;
 use crate::terminal::say;
@@ -292,8 +293,10 @@ fn words(status: ExitStatus) -> String {
     }
 }
 
-/// Takes away what says that a relay runs here: sockets, FIFOs, the endpoints and the record of processes.
+/// Takes away what says that a relay runs here: its entries at peers, sockets, FIFOs, the endpoints and the record of
+/// processes.
 pub(crate) fn clean_up(directory: &Path) {
+    peers::leave(directory);
     for part in ["run", "postfix"] {
         remove_sockets(&directory.join(part));
     }
