@@ -125,15 +125,16 @@ const KEYS: [(&str, &str, &str); 6] = [
 ];
 
 impl Gpg {
-    /// `None` if GnuPG is not installed.
-    fn new() -> Option<Gpg> {
+    /// With keys of these names. `None` if GnuPG is not installed.
+    fn new(names: &[&str]) -> Option<Gpg> {
         let gpg = Gpg(tempfile::tempdir().expect("directory"));
         let key = |(name, primary, sub): &(&str, &str, &str)| {
             format!(
                 "Key-Type: {primary}\nSubkey-Type: {sub}\nName-Email: {name}@chat.test\n%no-protection\n%commit\n"
             )
         };
-        let keys: String = KEYS.iter().map(key).collect();
+        let keys = KEYS.iter().filter(|(name, ..)| names.contains(name));
+        let keys: String = keys.map(key).collect();
         gpg.run(&["--gen-key"], keys.as_bytes())?;
         Some(gpg)
     }
@@ -175,7 +176,7 @@ impl Drop for Gpg {
 
 #[test]
 fn gnupg_messages_pass_in_every_shape() {
-    let Some(gpg) = Gpg::new() else {
+    let Some(gpg) = Gpg::new(&KEYS.map(|(name, ..)| name)) else {
         return;
     };
     for (name, ..) in KEYS {
@@ -260,7 +261,7 @@ fn gnupg_messages_pass_in_every_shape() {
 
 #[test]
 fn gnupg_messages_that_are_not_encrypted_or_without_integrity_do_not_pass() {
-    let Some(gpg) = Gpg::new() else {
+    let Some(gpg) = Gpg::new(&["cv25519"]) else {
         return;
     };
     let signed = ["-s", "-u", "cv25519"];
