@@ -2,14 +2,16 @@
 
 use std::sync::Arc;
 
-use chatmail_core::filter::{Direction, HeaderEdit, Reply};
+use chatmail_core::filter::{HeaderEdit, Reply};
 use tracing::error;
+
+use crate::dkim;
 
 use crate::policy::Policy;
 use crate::protocol::{
-    Answers, Command, Decoder, InvalidEdit, Negotiated, Piece, ProtocolError, steps,
+    Answers, Command, Decoder, InvalidEdit, Negotiated, Piece, ProtocolError, actions, steps,
 };
-use crate::session::{Decision, OutOfOrder, Session};
+use crate::session::{Changes, Decision, OutOfOrder, Route, Session};
 
 /// Longer "queue ids" are none: Postfix's long form has about 20 characters.
 const MAX_QUEUE_ID: usize = 64;
@@ -17,7 +19,7 @@ const MAX_QUEUE_ID: usize = 64;
 /// Translates between the protocol and a [`Session`].
 #[derive(Debug)]
 pub struct Conversation {
-    direction: Direction,
+    route: Route,
     decoder: Decoder,
     state: State,
     answers: Answers,
@@ -36,18 +38,20 @@ struct State {
 pub enum Flow {
     /// More may come.
     Open,
+    /// Nothing may come before [`Conversation::decide`] has given its answer.
+    Deciding,
     /// The MTA said goodbye.
     Closed,
 }
 
 impl Conversation {
     /// A new connection on the socket of this direction.
-    pub fn new(direction: Direction, policy: Arc<Policy>) -> Conversation {
+    pub fn new(route: Route, policy: Arc<Policy>) -> Conversation {
         Conversation {
-            direction,
+            route,
             decoder: Decoder::new(),
             state: State {
-                session: Session::new(direction, policy),
+                session: Session::new(route, policy),
                 negotiated: None,
                 queue_id: None,
             },
@@ -82,14 +86,23 @@ impl Conversation {
                 Piece::Frame { command, payload } => {
                     let parsed = Command::parse(command, payload)?;
                     self.state
-                        .command(self.direction, command, parsed, &mut self.answers)?
+                        .command(self.route, command, parsed, &mut self.answers)?
                 }
             };
-            if flow == Flow::Closed {
-                return Ok(Flow::Closed);
+            match flow {
+                Flow::Open => {}
+                // The MTA waits for the answer, so this was the last of its octets.
+                Flow::Deciding if !input.is_empty() => return Err(ProtocolError::Impatient),
+                Flow::Deciding | Flow::Closed => return Ok(flow),
             }
         }
         Ok(Flow::Open)
+    }
+
+    /// Waits for the decision on a message and answers it. Takes 20 s at most.
+    pub async fn decide(&mut self) {
+        let decision = self.state.session.decide().await;
+        self.state.answer(decision, &mut self.answers);
     }
 }
 
@@ -104,7 +117,7 @@ impl State {
 
     fn command(
         &mut self,
-        direction: Direction,
+        route: Route,
         octet: u8,
         command: Command<'_>,
         answers: &mut Answers,
@@ -113,7 +126,11 @@ impl State {
             if self.negotiated.is_some() {
                 return Err(ProtocolError::NotNegotiated);
             }
-            let negotiated = offer.accept(Session::answers_mail(direction))?;
+            let unless = |answered: bool, no_reply: u32| if answered { 0 } else { no_reply };
+            let negotiated = offer.accept(
+                unless(route.answers_mail(), steps::NO_REPLY_MAIL)
+                    | unless(route.answers_recipients(), steps::NO_REPLY_RECIPIENT),
+            )?;
             answers.negotiated(negotiated);
             self.negotiated = Some(negotiated);
             return Ok(Flow::Open);
@@ -139,11 +156,21 @@ impl State {
                 Some(reply) => answers.reply(&reply.to_string()),
             },
             Command::Recipient(address) => {
-                self.session.recipient(address).map_err(out_of_order)?;
-                go_on_unless(steps::NO_REPLY_RECIPIENT);
+                match self.session.recipient(address).map_err(out_of_order)? {
+                    None => go_on_unless(steps::NO_REPLY_RECIPIENT),
+                    Some(reply) => answers.reply(&reply.to_string()),
+                }
             }
             Command::Header { name, value } => {
-                self.session.header(name, value).map_err(out_of_order)?;
+                match agreed.space() {
+                    "" => self.session.header(name, value),
+                    // What the MTA has cut off is one space, most probably.
+                    space => {
+                        let value = [space.as_bytes(), value].concat();
+                        self.session.header(name, &value)
+                    }
+                }
+                .map_err(out_of_order)?;
                 go_on_unless(steps::NO_REPLY_HEADER);
             }
             Command::EndOfHeaders => {
@@ -157,10 +184,10 @@ impl State {
             }
             Command::EndOfMessage => {
                 let queue_id = self.queue_id.take();
-                let decision = self.session.end_of_message(queue_id.as_deref());
+                let decision = self.session.end_of_message(queue_id);
                 match decision.map_err(out_of_order)? {
-                    Decision::Reply(reply) => answers.reply(&reply.to_string()),
-                    Decision::Accept(edits) => accept(&edits, answers),
+                    Some(decision) => self.answer(decision, answers),
+                    None => return Ok(Flow::Deciding),
                 }
             }
             Command::Abort | Command::QuitNewConnection => {
@@ -173,25 +200,60 @@ impl State {
         Ok(Flow::Open)
     }
 
+    fn answer(&self, decision: Decision, answers: &mut Answers) {
+        match (decision, self.negotiated) {
+            (Decision::Accept(changes), Some(agreed)) => accept(&changes, agreed, answers),
+            (Decision::Reply(reply), _) => answers.reply(&reply.to_string()),
+            // Messages come after negotiation.
+            (Decision::Accept(_), None) => answers.reply(&Reply::temporary().to_string()),
+        }
+    }
+
     fn agreed(&self) -> Result<Negotiated, ProtocolError> {
         self.negotiated.ok_or(ProtocolError::NotNegotiated)
     }
 }
 
-/// All edits or none: a message that cannot be cleaned up does not pass. (Postfix forgets edits of
+/// All changes or none: a message that cannot be cleaned up does not pass. (Postfix forgets edits of
 /// a message that is refused after them.)
-fn accept(edits: &[HeaderEdit], answers: &mut Answers) {
-    let written: Result<(), InvalidEdit> = edits.iter().try_for_each(|edit| match edit {
-        HeaderEdit::Delete { name, index } => answers.delete_header(name, *index),
-        HeaderEdit::Replace { name, index, value } => answers.replace_header(name, *index, value),
-    });
-    match written {
+fn accept(changes: &Changes, agreed: Negotiated, answers: &mut Answers) {
+    match write(changes, agreed, answers) {
         Ok(()) => answers.go_on(),
         Err(invalid) => {
             error!(%invalid, "the message is deferred");
             answers.reply(&Reply::temporary().to_string());
         }
     }
+}
+
+fn write(changes: &Changes, agreed: Negotiated, answers: &mut Answers) -> Result<(), InvalidEdit> {
+    // With the white space left to us, ours is what people expect.
+    let space = match agreed.space() {
+        "" => " ",
+        _ => "",
+    };
+    for edit in &changes.edits {
+        match edit {
+            HeaderEdit::Delete { name, index } => answers.delete_header(name, *index)?,
+            HeaderEdit::Replace { name, index, value } => {
+                answers.replace_header(name, *index, &format!("{space}{value}"))?;
+            }
+        }
+    }
+    if let Some(signature) = &changes.signature {
+        if !agreed.may(actions::ADD_HEADERS) {
+            return Err(InvalidEdit);
+        }
+        let value = format!("{space}{}", signature.replace("\r\n", "\n"));
+        answers.insert_header(dkim::FIELD, &value)?;
+    }
+    if changes.without_sender {
+        if !agreed.may(actions::CHANGE_SENDER) {
+            return Err(InvalidEdit);
+        }
+        answers.remove_sender();
+    }
+    Ok(())
 }
 
 /// A queue id as it may stand in a log.

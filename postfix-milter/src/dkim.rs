@@ -71,6 +71,11 @@ impl Dkim {
         Ok(Some(Dkim { identity, keys }))
     }
 
+    /// Whether there is a key to sign with.
+    pub fn signs(&self) -> bool {
+        self.identity.is_some()
+    }
+
     /// Whether mail in the name of this domain is signed.
     pub fn signs_for(&self, domain: &str) -> bool {
         self.identity

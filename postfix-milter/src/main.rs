@@ -68,7 +68,9 @@ fn daemon(cli: &Cli) -> Result<(), Failure> {
     ] {
         sockets.check(name, endpoint.is_some(), need)?;
     }
-    let policy = Arc::new(Policy::new(&configuration(&cli.config)?));
+    let policy = Policy::new(&configuration(&cli.config)?)
+        .map_err(|message| Failure::new(exit::CONFIGURATION, message))?;
+    let policy = Arc::new(policy);
     let group = cli.socket_group.as_deref().map(group_id).transpose()?;
     let access = Access {
         mode: cli.socket_mode,
@@ -95,6 +97,7 @@ fn daemon(cli: &Cli) -> Result<(), Failure> {
         let listeners = Listeners {
             outgoing: listener(OUTGOING, &cli.outgoing)?.ok_or_else(missing)?,
             incoming: listener(INCOMING, &cli.incoming)?.ok_or_else(missing)?,
+            internal: listener(INTERNAL, &cli.internal)?,
         };
         if let Some(listener) = listener(METRICS, &cli.metrics)? {
             let policy = Arc::clone(&policy);
@@ -127,7 +130,10 @@ fn configuration(path: &Path) -> Result<Config, Failure> {
 async fn reread_on(mut hangup: Signal, path: impl AsRef<Path>, policy: Arc<Policy>) {
     let path = path.as_ref();
     while hangup.recv().await.is_some() {
-        let read = configuration(path).map(|config| policy.replace(&config));
+        let read = configuration(path).and_then(|config| {
+            let replaced = policy.replace(&config);
+            replaced.map_err(|message| Failure::new(exit::CONFIGURATION, message))
+        });
         match read {
             Ok(()) => {
                 info!(file = %path.display(), "configuration read again");

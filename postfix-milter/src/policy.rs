@@ -10,6 +10,7 @@ use chatmail_core::filter::Reply;
 use chatmail_core::filter::rate::RateLimiter;
 use chatmail_core::mailbox::Mailboxes;
 
+use crate::dkim::Dkim;
 use crate::metrics::Metrics;
 
 mod envelope;
@@ -31,6 +32,7 @@ pub struct Rules {
     mailboxes: Arc<Mailboxes>,
     /// Bytes.
     max_mailbox_size: u64,
+    dkim: Option<Arc<Dkim>>,
 }
 
 /// Why a sender or recipient does not pass, or not now.
@@ -95,11 +97,12 @@ impl Refused {
 }
 
 impl Rules {
-    fn of(config: &Config) -> Rules {
-        Rules {
+    fn of(config: &Config) -> Result<Rules, String> {
+        Ok(Rules {
             mailboxes: Arc::new(config.mailboxes()),
             max_mailbox_size: config.max_mailbox_size,
-        }
+            dkim: Dkim::load(config)?.map(Arc::new),
+        })
     }
 
     /// The mailboxes of this relay.
@@ -163,24 +166,33 @@ impl Rules {
 
 impl Policy {
     /// The rules of this configuration.
-    pub fn new(config: &Config) -> Policy {
-        Policy {
-            rules: RwLock::new(Arc::new(Rules::of(config))),
+    ///
+    /// # Errors
+    ///
+    /// What it asks for is not there: see [`Dkim::load`].
+    pub fn new(config: &Config) -> Result<Policy, String> {
+        Ok(Policy {
+            rules: RwLock::new(Arc::new(Rules::of(config)?)),
             rate: Mutex::new(Rate::new(RateLimits::of(config))),
             metrics: Metrics::new(),
-        }
+        })
     }
 
     /// Takes over a new configuration. Messages whose content is on its way keep the old one.
     /// Senders start afresh if the rate limit changed, and only then.
-    pub fn replace(&self, config: &Config) {
-        let rules = Arc::new(Rules::of(config));
+    ///
+    /// # Errors
+    ///
+    /// As for [`new`](Policy::new); the old rules stay.
+    pub fn replace(&self, config: &Config) -> Result<(), String> {
+        let rules = Arc::new(Rules::of(config)?);
         let limits = RateLimits::of(config);
         let mut rate = self.rate.lock().unwrap_or_else(PoisonError::into_inner);
         if rate.limits != limits {
             *rate = Rate::new(limits);
         }
         *self.rules.write().unwrap_or_else(PoisonError::into_inner) = rules;
+        Ok(())
     }
 
     /// The rules of the moment.
@@ -191,6 +203,11 @@ impl Policy {
     /// The mailboxes of the moment.
     pub fn mailboxes(&self) -> Arc<Mailboxes> {
         Arc::clone(self.rules().mailboxes())
+    }
+
+    /// Keys to sign with and to verify with; `None` if others do that.
+    pub fn dkim(&self) -> Option<Arc<Dkim>> {
+        self.rules().dkim.clone()
     }
 
     /// What this process counts.

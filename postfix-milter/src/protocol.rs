@@ -39,6 +39,8 @@ pub enum ProtocolError {
     NotNegotiated,
     /// The MTA does not let filters change header fields, or speaks a version before 2.
     Unsupported,
+    /// Something behind the end of a message before that was answered.
+    Impatient,
     /// A command at a time when it makes no sense, such as RCPT without MAIL.
     OutOfOrder(u8),
 }
@@ -59,6 +61,7 @@ impl fmt::Display for ProtocolError {
                 f,
                 "the MTA speaks a protocol before version 2 or forbids changes of header fields"
             ),
+            ProtocolError::Impatient => write!(f, "more before a message was answered"),
             ProtocolError::OutOfOrder(c) => {
                 write!(f, "command '{}' out of order", c.escape_ascii())
             }

@@ -1,14 +1,13 @@
 //! Connections: accepting them, moving their octets, ending them in order.
 
 use std::cell::RefCell;
-use std::future::{Future, poll_fn};
+use std::future::{Future, pending, poll_fn};
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use chatmail_core::filter::Direction;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -16,8 +15,9 @@ use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
 
 use crate::conversation::{Conversation, Flow};
-use crate::listener::Listener;
+use crate::listener::{Listener, Stream};
 use crate::policy::Policy;
+use crate::session::Route;
 
 /// How long open messages may take to come to their end after a shutdown was asked for. Postfix
 /// hands over a message within a second; a client that dawdles between MAIL and DATA is told to
@@ -38,13 +38,31 @@ thread_local! {
     static BUFFER: RefCell<Box<[u8]>> = RefCell::new(vec![0; SCRATCH].into_boxed_slice());
 }
 
-/// The two sockets of the daemon.
+/// The sockets of the daemon.
 #[derive(Debug)]
 pub struct Listeners {
     /// For mail of users who are logged in.
     pub outgoing: Listener,
     /// For mail of other hosts.
     pub incoming: Listener,
+    /// For mail that the MTA itself writes: bounces. It is only signed.
+    pub internal: Option<Listener>,
+}
+
+impl Listeners {
+    async fn accept(&self) -> (Route, io::Result<Stream>) {
+        let internal = async {
+            match &self.internal {
+                Some(listener) => listener.accept().await,
+                None => pending().await,
+            }
+        };
+        tokio::select! {
+            accepted = self.outgoing.accept() => (Route::Outgoing, accepted),
+            accepted = self.incoming.accept() => (Route::Incoming, accepted),
+            accepted = internal => (Route::Internal, accepted),
+        }
+    }
 }
 
 /// Filters mail until `shutdown` is ready. Then no new connection is accepted, idle ones are
@@ -54,17 +72,18 @@ pub async fn run(listeners: Listeners, policy: Arc<Policy>, shutdown: impl Futur
     let mut connections = JoinSet::new();
     tokio::pin!(shutdown);
     loop {
-        let (direction, accepted) = tokio::select! {
+        let (route, accepted) = tokio::select! {
             () = &mut shutdown => break,
-            accepted = listeners.outgoing.accept() => (Direction::Outgoing, accepted),
-            accepted = listeners.incoming.accept() => (Direction::Incoming, accepted),
+            accepted = listeners.accept() => accepted,
             Some(_) = connections.join_next() => continue,
         };
         match accepted {
             Ok(stream) => {
-                let conversation = Conversation::new(direction, Arc::clone(&policy));
+                let conversation = Conversation::new(route, Arc::clone(&policy));
                 let stopping = stopping.clone();
+                let connected = policy.metrics().connected(route.name());
                 connections.spawn(async move {
+                    let _connected = connected;
                     if let Err(error) = serve(stream, conversation, stopping).await {
                         debug!(%error, "connection lost");
                     }
@@ -110,6 +129,9 @@ where
             received = poll_fn(|cx| receive(&mut stream, &mut conversation, cx)) => received?,
             () = stop_now, if !conversation.is_open() => return Ok(()),
         };
+        if received == Flow::Deciding {
+            conversation.decide().await;
+        }
         if !conversation.answers().is_empty() {
             stream.write_all(conversation.answers()).await?;
             conversation.sent();

@@ -3,25 +3,85 @@
 //!
 //! There is no way from *could not decide* to *accept*: an error of the check, and even a panic in
 //! it, is answered with a temporary failure.
+//!
+//! Most decisions fall at once. Mail of others may need a key from the DNS; then
+//! [`Session::decide`] waits for it, and nothing else does.
 
-use std::error::Error;
-use std::io;
+mod message;
+mod record;
+
+use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
 use std::sync::Arc;
-use std::time::Instant;
+use std::task::Poll;
 
-use chatmail_core::filter::{Direction, HeaderEdit, MessageFilter, Reply, Verdict};
-use tracing::info;
+use chatmail_core::filter::{Direction, HeaderEdit, Reply};
 
-use crate::policy::Policy;
+use crate::policy::{Policy, Refused};
+use message::{Ended, Message, Pending};
+use record::Record;
+
+/// Which way mail goes. Each has a socket of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Route {
+    /// From users who are logged in. Checked and signed.
+    Outgoing,
+    /// From other hosts. Checked, and its signature is.
+    Incoming,
+    /// From the MTA itself: bounces. Only signed.
+    Internal,
+}
+
+impl Route {
+    /// For logs and counters.
+    pub fn name(self) -> &'static str {
+        match self {
+            Route::Outgoing => "outgoing",
+            Route::Incoming => "incoming",
+            Route::Internal => "internal",
+        }
+    }
+
+    /// Whether [`Session::mail`] may answer with anything but `None`.
+    pub fn answers_mail(self) -> bool {
+        self == Route::Outgoing
+    }
+
+    /// Whether [`Session::recipient`] may answer with anything but `None`.
+    pub fn answers_recipients(self) -> bool {
+        self != Route::Internal
+    }
+
+    /// How the content is checked.
+    fn direction(self) -> Option<Direction> {
+        match self {
+            Route::Outgoing => Some(Direction::Outgoing),
+            Route::Incoming => Some(Direction::Incoming),
+            Route::Internal => None,
+        }
+    }
+}
 
 /// What becomes of a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decision {
-    /// It passes, with these edits, to be applied in this order.
-    Accept(Vec<HeaderEdit>),
+    /// It passes, with these changes.
+    Accept(Changes),
     /// It does not pass, or not now: the SMTP reply.
     Reply(Reply),
+}
+
+/// Changes of a message that passes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// Edits of the header, to be applied in this order.
+    pub edits: Vec<HeaderEdit>,
+    /// After them, a new field on top: the value of `DKIM-Signature`, folded with CRLF, without
+    /// the space behind the colon.
+    pub signature: Option<String>,
+    /// The envelope sender becomes the null sender.
+    pub without_sender: bool,
 }
 
 /// A call that makes no sense at this time, such as a recipient without a sender.
@@ -31,107 +91,74 @@ pub struct OutOfOrder;
 /// One SMTP session.
 #[derive(Debug)]
 pub struct Session {
-    direction: Direction,
+    route: Route,
     policy: Arc<Policy>,
     message: Option<Box<Message>>,
-}
-
-#[derive(Debug)]
-struct Message {
-    /// `None` after a panic in it.
-    filter: Option<MessageFilter>,
-    stage: Stage,
-    /// Octets of header and body. A field counts as its name, value, colon and CRLF.
-    size: u64,
-    /// Of the content: before the first field the client may take all the time of the world.
-    started: Instant,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stage {
-    Envelope,
-    Header,
-    Body,
+    pending: Option<Box<Pending>>,
 }
 
 impl Session {
     /// A session without a message.
-    pub fn new(direction: Direction, policy: Arc<Policy>) -> Session {
+    pub fn new(route: Route, policy: Arc<Policy>) -> Session {
         Session {
-            direction,
+            route,
             policy,
             message: None,
+            pending: None,
         }
-    }
-
-    /// Whether [`mail`](Session::mail) may answer with anything but `None`.
-    pub fn answers_mail(direction: Direction) -> bool {
-        direction == Direction::Outgoing
     }
 
     /// Whether a message is on its way: the next answer about it is still to come.
     pub fn is_open(&self) -> bool {
-        self.message.is_some()
+        self.message.is_some() || self.pending.is_some()
     }
 
     /// A new message from this envelope sender, instead of one that may be open. `Some`: it may
     /// not come, and no message is open.
     pub fn mail(&mut self, sender: &[u8]) -> Option<Reply> {
-        self.message = None;
-        if self.direction == Direction::Outgoing {
-            let refused = match guarded(|| self.policy.may_send(sender)) {
-                Some(Ok(())) => None,
-                Some(Err(refused)) => Some((refused.reply, refused.reason)),
-                None => Some((Reply::temporary(), "panic")),
-            };
-            if let Some((reply, reason)) = refused {
-                self.policy.metrics().sender_refused(reason);
-                info!(
-                    queue_id = "-",
-                    direction = direction_name(self.direction),
-                    verdict = if reply.code < 500 {
-                        "deferred"
-                    } else {
-                        "refused"
-                    },
-                    reason,
-                    size = 0,
-                    ms = 0,
-                    "message"
-                );
-                return Some(reply);
+        self.abort();
+        if self.route.answers_mail() {
+            let policy = &self.policy;
+            if let Err(refused) = asked(|| policy.may_send(sender)) {
+                policy.metrics().sender_refused(refused.reason);
+                record::sender_refused(self.route, &refused);
+                return Some(refused.reply);
             }
         }
-        self.message = Some(Box::new(Message {
-            filter: guarded(|| MessageFilter::new(self.direction, sender)),
-            stage: Stage::Envelope,
-            size: 0,
-            started: Instant::now(),
-        }));
+        self.message = Some(Box::new(Message::new(self.route, sender)));
         None
     }
 
-    /// One more recipient of the open message.
+    /// One more recipient of the open message. `Some`: it is not one.
     ///
     /// # Errors
     ///
     /// There is no open message, or its content has begun.
-    pub fn recipient(&mut self, address: &[u8]) -> Result<(), OutOfOrder> {
-        let message = self.open(Stage::Envelope)?;
-        message.feed(|filter| filter.recipient(address));
-        Ok(())
+    pub fn recipient(&mut self, address: &[u8]) -> Result<Option<Reply>, OutOfOrder> {
+        let message = self.message.as_mut().ok_or(OutOfOrder)?;
+        if !message.is_envelope() {
+            return Err(OutOfOrder);
+        }
+        if self.route.answers_recipients() {
+            let policy = &self.policy;
+            if let Err(refused) = asked(|| policy.recipient(address)) {
+                policy.metrics().recipient_refused(refused.reason);
+                // The MTA logs it, and strangers may try thousands.
+                return Ok(Some(refused.reply));
+            }
+        }
+        message.recipient(address);
+        Ok(None)
     }
 
-    /// One header field.
+    /// One header field: name without colon, value with the white space behind the colon.
     ///
     /// # Errors
     ///
     /// There is no open message, or its body has begun.
     pub fn header(&mut self, name: &[u8], value: &[u8]) -> Result<(), OutOfOrder> {
-        let message = self.open(Stage::Header)?;
-        message.size += (name.len() + value.len() + 3) as u64;
-        message.feed(|filter| filter.header(name, value));
-        Ok(())
+        let message = self.message.as_mut().ok_or(OutOfOrder)?;
+        message.header(&self.policy, name, value)
     }
 
     /// The end of the header.
@@ -140,9 +167,8 @@ impl Session {
     ///
     /// There is no open message, or its header has ended before.
     pub fn end_of_headers(&mut self) -> Result<(), OutOfOrder> {
-        let message = self.open(Stage::Header)?;
-        message.begin_body();
-        Ok(())
+        let message = self.message.as_mut().ok_or(OutOfOrder)?;
+        message.end_of_headers(&self.policy)
     }
 
     /// More of the body. The end of the header may have been left out.
@@ -151,127 +177,73 @@ impl Session {
     ///
     /// There is no open message.
     pub fn body(&mut self, octets: &[u8]) -> Result<(), OutOfOrder> {
-        let message = self.open(Stage::Body)?;
-        message.size += octets.len() as u64;
-        message.feed(|filter| filter.body(octets));
+        let message = self.message.as_mut().ok_or(OutOfOrder)?;
+        message.body(&self.policy, octets);
         Ok(())
     }
 
-    /// The end of the message: the decision, which also goes to the log. No message is open then.
+    /// The end of the message: the decision, which also goes to the log, and no message is open
+    /// any more. `None`: [`decide`](Session::decide) has to be asked for it.
     ///
     /// # Errors
     ///
     /// There is no open message.
-    pub fn end_of_message(&mut self, queue_id: Option<&str>) -> Result<Decision, OutOfOrder> {
-        self.open(Stage::Body)?;
-        let Message {
-            filter,
-            size,
-            started,
-            ..
-        } = *self.message.take().ok_or(OutOfOrder)?;
-        let mailboxes = self.policy.mailboxes();
-        let finished = filter.and_then(|filter| guarded(|| filter.finish(&mailboxes)));
-        // The reason names a rule, never a word of the message or an address.
-        let (verdict, reason, decision) = match finished {
-            Some(Ok(Verdict::Accepted(accepted))) => {
-                let reason = accepted.class.name().to_owned();
-                ("accepted", reason, Decision::Accept(accepted.edits))
+    pub fn end_of_message(
+        &mut self,
+        queue_id: Option<String>,
+    ) -> Result<Option<Decision>, OutOfOrder> {
+        let message = self.message.take().ok_or(OutOfOrder)?;
+        let record = Record::new(self.route, queue_id);
+        Ok(match message.end(&self.policy, record) {
+            Ended::Decided(decision) => Some(decision),
+            Ended::Pending(pending) => {
+                self.pending = Some(pending);
+                None
             }
-            Some(Ok(Verdict::Refused(refusal))) => {
-                let reason = refusal.to_string();
-                ("refused", reason, Decision::Reply(refusal.reply()))
-            }
-            Some(Err(undecided)) => {
-                let reason = format!("undecided: {}", cause(&undecided));
-                ("deferred", reason, Decision::Reply(undecided.reply()))
-            }
-            None => (
-                "deferred",
-                "panic".to_owned(),
-                Decision::Reply(Reply::temporary()),
-            ),
+        })
+    }
+
+    /// The decision that [`end_of_message`](Session::end_of_message) owes, which also goes to the
+    /// log. Takes 20 s at most. If it is owed nothing, a temporary failure.
+    pub async fn decide(&mut self) -> Decision {
+        let Some(pending) = self.pending.take() else {
+            return Decision::Reply(Reply::temporary());
         };
-        info!(
-            queue_id = queue_id.unwrap_or("-"),
-            direction = direction_name(self.direction),
-            verdict,
-            reason,
-            size,
-            ms = started.elapsed().as_millis(),
-            "message"
-        );
-        Ok(decision)
+        // A shutdown waits for open messages.
+        let policy = Arc::clone(&self.policy);
+        pending.decide(&policy).await
     }
 
     /// The message, if one is open, will not come.
     pub fn abort(&mut self) {
         self.message = None;
-    }
-
-    /// The open message, which moves on to `stage` if it is not there yet.
-    fn open(&mut self, stage: Stage) -> Result<&mut Message, OutOfOrder> {
-        let message = self.message.as_mut().ok_or(OutOfOrder)?;
-        match (message.stage, stage) {
-            (Stage::Envelope, Stage::Envelope) => {}
-            (Stage::Envelope, Stage::Header) => message.begin_content(),
-            (Stage::Envelope, Stage::Body) => {
-                message.begin_content();
-                message.begin_body();
-            }
-            (Stage::Header, Stage::Header) => {}
-            (Stage::Header, Stage::Body) => message.begin_body(),
-            (Stage::Body, Stage::Body) => {}
-            (Stage::Header | Stage::Body, Stage::Envelope) | (Stage::Body, Stage::Header) => {
-                return Err(OutOfOrder);
-            }
-        }
-        Ok(message)
+        self.pending = None;
     }
 }
 
-impl Message {
-    fn begin_content(&mut self) {
-        self.stage = Stage::Header;
-        self.started = Instant::now();
-    }
-
-    fn begin_body(&mut self) {
-        self.stage = Stage::Body;
-        self.feed(MessageFilter::end_of_headers);
-    }
-
-    fn feed(&mut self, feed: impl FnOnce(&mut MessageFilter)) {
-        if let Some(filter) = &mut self.filter
-            && guarded(|| feed(filter)).is_none()
-        {
-            self.filter = None;
-        }
-    }
+/// Asks the policy; a panic is no answer.
+fn asked(ask: impl FnOnce() -> Result<(), Refused>) -> Result<(), Refused> {
+    guarded(ask).unwrap_or(Err(Refused {
+        reply: Reply::temporary(),
+        reason: "panic",
+    }))
 }
 
-/// Runs a piece of the core; `None` if it panicked. What it was working on is not used again.
+/// Runs a piece of the work on a message; `None` if it panicked. What it was working on is not
+/// used again.
 fn guarded<T>(work: impl FnOnce() -> T) -> Option<T> {
     catch_unwind(AssertUnwindSafe(work)).ok()
 }
 
-/// The kind of an I/O error: its text may name a mailbox.
-fn cause(error: &(dyn Error + 'static)) -> io::ErrorKind {
-    let mut cause = Some(error);
-    while let Some(error) = cause {
-        if let Some(error) = error.downcast_ref::<io::Error>() {
-            return error.kind();
-        }
-        cause = error.source();
-    }
-    io::ErrorKind::Other
-}
-
-fn direction_name(direction: Direction) -> &'static str {
-    match direction {
-        Direction::Outgoing => "outgoing",
-        Direction::Incoming => "incoming",
-    }
+/// The same for work that waits.
+async fn guarded_async<T>(work: impl Future<Output = T>) -> Option<T> {
+    let mut work = pin!(work);
+    poll_fn(|cx| match guarded(|| work.as_mut().poll(cx)) {
+        Some(Poll::Pending) => Poll::Pending,
+        Some(Poll::Ready(result)) => Poll::Ready(Some(result)),
+        None => Poll::Ready(None),
+    })
+    .await
 }
 
 #[cfg(test)]

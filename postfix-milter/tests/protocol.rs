@@ -30,7 +30,8 @@ struct Filter {
 
 impl Filter {
     fn start(relay: Relay) -> Filter {
-        let policy = Arc::new(Policy::new(&Config::load(&relay.config()).unwrap()));
+        let policy = Policy::new(&Config::load(&relay.config()).unwrap()).unwrap();
+        let policy = Arc::new(policy);
         let endpoints = ["outgoing", "incoming"].map(|d| Endpoint::Unix(socket(&relay, d)));
         let (stop, stopped) = oneshot::channel();
         let (ready, is_ready) = std::sync::mpsc::channel();
@@ -47,7 +48,12 @@ impl Filter {
                 let stopped = async {
                     let _ = stopped.await;
                 };
-                run(Listeners { outgoing, incoming }, shared, stopped).await;
+                let listeners = Listeners {
+                    outgoing,
+                    incoming,
+                    internal: None,
+                };
+                run(listeners, shared, stopped).await;
             });
         });
         is_ready.recv().unwrap();
@@ -191,10 +197,17 @@ fn a_mailbox_that_cannot_be_looked_at_defers_the_message() {
     symlink(&mailbox, &mailbox).unwrap();
     let filter = Filter::start(relay);
     let mail = Mail::cleartext("carol@elsewhere.test");
-    let answers = filter
-        .incoming()
-        .transaction("carol@elsewhere.test", &[ALICE], &mail);
+    let mut mta = filter.incoming();
+    let answers = mta.transaction("carol@elsewhere.test", &[ALICE], &mail);
     assert_eq!(answers, reply(LATER));
+    // Nor at the end of a message, if it was well before.
+    mta.mail("carol@elsewhere.test");
+    assert_eq!(mta.recipient(BOB), Answer::Continue);
+    mta.content(&mail);
+    let mailbox = mailbox.with_file_name(BOB);
+    fs::remove_dir_all(&mailbox).unwrap();
+    symlink(&mailbox, &mailbox).unwrap();
+    assert_eq!(mta.end(), reply(LATER));
 }
 
 #[test]
@@ -204,9 +217,9 @@ fn a_message_that_comes_octet_by_octet_gets_the_same_answer() {
     let whole = filter.outgoing().transaction(ALICE, &[BOB], &mail);
     let mut mta = filter.outgoing();
     mta.mail(ALICE);
-    let mut stream = frame(b'R', b"<bob@chat.test>\0");
+    let mut stream = Vec::new();
     for (name, value) in &mail.fields {
-        stream.extend(frame(b'L', format!("{name}\0{value}\0").as_bytes()));
+        stream.extend(frame(b'L', mta.field(name, value).as_bytes()));
     }
     stream.extend(frame(b'N', b""));
     for chunk in mail.body.chunks(7) {
@@ -320,7 +333,8 @@ fn a_new_rate_limit_holds_at_once() {
         .configure("max_user_send_per_minute = 60\nmax_user_send_burst_size = 2");
     filter
         .policy
-        .replace(&Config::load(&filter.relay.config()).unwrap());
+        .replace(&Config::load(&filter.relay.config()).unwrap())
+        .unwrap();
     for _ in 0..2 {
         assert_eq!(mta.mail(ALICE), Answer::Continue);
         mta.send(b'A', b"");

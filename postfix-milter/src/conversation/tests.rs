@@ -1,4 +1,5 @@
 use super::*;
+use crate::protocol::Offer;
 use chatmail_core::config::Config;
 use proptest::prelude::*;
 
@@ -7,13 +8,13 @@ const NEGOTIATION: &[u8] = b"\0\0\0\x0dO\0\0\0\x06\0\0\x01\xff\0\x1f\xff\xff";
 fn policy() -> Arc<Policy> {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("chatmail.ini");
-    std::fs::write(&file, "[params]\nmail_domain = chat.test\n").unwrap();
-    Arc::new(Policy::new(&Config::load(&file).unwrap()))
+    std::fs::write(&file, "[params]\nmail_domain = chat.test\ndkim = false\n").unwrap();
+    Arc::new(Policy::new(&Config::load(&file).unwrap()).unwrap())
 }
 
 /// All answers, and how it ended.
 fn talk(stream: &[u8], cuts: &[usize]) -> (Vec<u8>, Result<Flow, ProtocolError>) {
-    let mut conversation = Conversation::new(Direction::Outgoing, policy());
+    let mut conversation = Conversation::new(Route::Outgoing, policy());
     let mut ends: Vec<usize> = cuts.iter().map(|cut| cut % (stream.len() + 1)).collect();
     ends.push(stream.len());
     ends.sort_unstable();
@@ -50,11 +51,19 @@ fn before_negotiation_there_is_nothing_but_an_end() {
 #[test]
 fn an_edit_that_cannot_be_expressed_defers_the_message() {
     let mut answers = Answers::default();
-    let edits = [HeaderEdit::Delete {
-        name: "a:b".to_owned(),
-        index: 1,
-    }];
-    accept(&edits, &mut answers);
+    let changes = Changes {
+        edits: vec![HeaderEdit::Delete {
+            name: "a:b".to_owned(),
+            index: 1,
+        }],
+        ..Changes::default()
+    };
+    let agreed = Offer {
+        version: 6,
+        actions: 0x1ff,
+        steps: 0x1f_ffff,
+    };
+    accept(&changes, agreed.accept(0).unwrap(), &mut answers);
     assert_eq!(answers.octets()[4], b'y');
     assert!(answers.octets()[5..].starts_with(b"451 4.3.0 "));
 }

@@ -12,7 +12,7 @@ struct Relay {
 impl Relay {
     fn with(lines: &str) -> Relay {
         let dir = tempfile::tempdir().unwrap();
-        let policy = Policy::new(&config(&dir, lines));
+        let policy = Policy::new(&config(&dir, lines)).unwrap();
         Relay { dir, policy }
     }
 
@@ -35,7 +35,7 @@ impl Relay {
 fn config(dir: &TempDir, lines: &str) -> Config {
     let mail = dir.path().join("mail");
     let text = format!(
-        "[params]\nmail_domain = chat.test\nmailboxes_dir = {}\n{lines}\n",
+        "[params]\nmail_domain = chat.test\nmailboxes_dir = {}\ndkim = false\n{lines}\n",
         mail.display()
     );
     Config::parse("chatmail.ini".as_ref(), &text).unwrap()
@@ -162,7 +162,8 @@ fn a_mailbox_is_full_when_it_holds_what_it_may() {
     assert_eq!(relay.sender("alice@chat.test"), None);
     relay
         .policy
-        .replace(&config(&relay.dir, "max_mailbox_size = 2M"));
+        .replace(&config(&relay.dir, "max_mailbox_size = 2M"))
+        .unwrap();
     assert_eq!(relay.recipient("alice@chat.test"), None);
     // What Dovecot will count anew stops nobody.
     fs::write(&maildirsize, "1048576S\nnonsense\n").unwrap();
@@ -211,10 +212,11 @@ fn only_a_changed_rate_lets_senders_start_afresh() {
     let relay = Relay::with("max_user_send_per_minute = 1\nmax_user_send_burst_size = 1");
     assert_eq!(relay.sender("alice@chat.test"), None);
     let same = "max_user_send_per_minute = 1\nmax_user_send_burst_size = 1\nmax_mailbox_size = 1";
-    relay.policy.replace(&config(&relay.dir, same));
+    relay.policy.replace(&config(&relay.dir, same)).unwrap();
     assert!(relay.sender("alice@chat.test").is_some());
     relay
         .policy
-        .replace(&config(&relay.dir, "max_user_send_burst_size = 5"));
+        .replace(&config(&relay.dir, "max_user_send_burst_size = 5"))
+        .unwrap();
     assert_eq!(relay.sender("alice@chat.test"), None);
 }

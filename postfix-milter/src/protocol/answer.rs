@@ -7,19 +7,21 @@ use super::negotiation::Negotiated;
 const CONTINUE: u8 = b'c';
 const REPLY: u8 = b'y';
 const CHANGE_HEADER: u8 = b'm';
+const INSERT_HEADER: u8 = b'i';
+const CHANGE_SENDER: u8 = b'e';
 const NEGOTIATE: u8 = b'O';
 
 /// Octets of an SMTP reply line without its CRLF (RFC 5321 section 4.5.3.1.5).
 pub const MAX_REPLY: usize = 510;
 
-/// A header edit that cannot be written down: its name or value holds a NUL, or its name is no
-/// field name.
+/// A change that cannot be written down: a field's name or value holds a NUL, its name is no field
+/// name, or the MTA does not allow it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct InvalidEdit;
 
 impl fmt::Display for InvalidEdit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a header edit that the protocol cannot express")
+        f.write_str("a change that the mail server or the protocol does not allow")
     }
 }
 
@@ -89,8 +91,8 @@ impl Answers {
         self.change_header(name, index, "")
     }
 
-    /// Replaces the value of the `index`th header field of that name, counted from 1. The MTA puts
-    /// the space after the colon.
+    /// Replaces the value of the `index`th header field of that name, counted from 1. Whether the
+    /// space after the colon is part of it was negotiated.
     ///
     /// # Errors
     ///
@@ -107,16 +109,43 @@ impl Answers {
         self.change_header(name, index, value)
     }
 
+    /// Puts a header field above all others. Folds are bare line feeds.
+    ///
+    /// # Errors
+    ///
+    /// See [`InvalidEdit`]; nothing is added.
+    pub fn insert_header(&mut self, name: &str, value: &str) -> Result<(), InvalidEdit> {
+        self.header(INSERT_HEADER, name, 0, value)
+    }
+
+    /// Makes the envelope sender the null sender.
+    pub fn remove_sender(&mut self) {
+        self.frame(CHANGE_SENDER, &[b"<>\0"]);
+    }
+
     fn change_header(&mut self, name: &str, index: u32, value: &str) -> Result<(), InvalidEdit> {
+        match index {
+            0 => Err(InvalidEdit),
+            _ => self.header(CHANGE_HEADER, name, index, value),
+        }
+    }
+
+    fn header(
+        &mut self,
+        command: u8,
+        name: &str,
+        index: u32,
+        value: &str,
+    ) -> Result<(), InvalidEdit> {
         let is_name = |name: &str| {
             !name.is_empty() && name.bytes().all(|c| c.is_ascii_graphic() && c != b':')
         };
-        if !is_name(name) || index == 0 || value.contains('\0') {
+        if !is_name(name) || value.contains('\0') {
             return Err(InvalidEdit);
         }
         let index = index.to_be_bytes();
         self.frame(
-            CHANGE_HEADER,
+            command,
             &[&index, name.as_bytes(), b"\0", value.as_bytes(), b"\0"],
         );
         Ok(())
@@ -175,6 +204,15 @@ mod tests {
             answered(|a| a.replace_header("Subject", 1, "[...]").unwrap()),
             b"\0\0\0\x13m\0\0\0\x01Subject\0[...]\0"
         );
+    }
+
+    #[test]
+    fn a_field_comes_on_top_and_a_sender_goes() {
+        assert_eq!(
+            answered(|a| a.insert_header("X", " a;\n\tb").unwrap()),
+            b"\0\0\0\x0ei\0\0\0\0X\0 a;\n\tb\0"
+        );
+        assert_eq!(answered(Answers::remove_sender), b"\0\0\0\x04e<>\0");
     }
 
     #[test]

@@ -37,7 +37,7 @@ pub enum Command<'a> {
     Header {
         /// Without the colon.
         name: &'a [u8],
-        /// Without the one space after the colon.
+        /// With the white space after the colon, if that was agreed upon.
         value: &'a [u8],
     },
     /// The empty line between header and body.

@@ -1,14 +1,18 @@
 //! Option negotiation: which steps the MTA leaves out, which answers it does not wait for.
 //!
-//! Not asked for: the exact white space after a header field's colon (`SMFIP_HDR_LEADSPC`). The
-//! check does not look at it, and without that option the MTA puts the space into replaced fields.
+//! Asked for is the exact white space after a header field's colon (`SMFIP_HDR_LEADSPC`), which some
+//! DKIM signatures cover. With that option the MTA adds none to the fields that it is told to write.
 
 use super::ProtocolError;
 
 /// What a filter may do to a message.
 pub mod actions {
+    /// Add header fields.
+    pub const ADD_HEADERS: u32 = 1 << 0;
     /// Change and delete header fields.
     pub const CHANGE_HEADERS: u32 = 1 << 4;
+    /// Change the envelope sender.
+    pub const CHANGE_SENDER: u32 = 1 << 6;
     /// Say which macros it wants.
     pub const SET_MACROS: u32 = 1 << 8;
 }
@@ -34,6 +38,8 @@ pub mod steps {
     /// Body chunks. Signing this away gives up SMFIR_SKIP too, which could save the rest of a
     /// message that is refused: accepted mail is read to its end anyway, and it is the rule.
     pub const NO_REPLY_BODY: u32 = 1 << 19;
+    /// Header values come with the white space after the colon.
+    pub const LEADING_SPACE: u32 = 1 << 20;
 }
 
 /// The version we speak.
@@ -71,30 +77,29 @@ impl Offer {
         })
     }
 
-    /// Takes of the offer what a message filter needs: MAIL (answered only if `answers_mail`),
-    /// RCPT, header, body, end of message.
+    /// Takes of the offer what a message filter needs: MAIL, RCPT (each without an answer if its
+    /// bit is in `unanswered`), header, body, end of message.
     ///
     /// # Errors
     ///
     /// [`ProtocolError::Unsupported`] if the filter could not do its work.
-    pub fn accept(self, answers_mail: bool) -> Result<Negotiated, ProtocolError> {
+    pub fn accept(self, unanswered: u32) -> Result<Negotiated, ProtocolError> {
         if self.version < 2 || self.actions & actions::CHANGE_HEADERS == 0 {
             return Err(ProtocolError::Unsupported);
         }
-        let mut wanted = steps::NO_CONNECT
+        let wanted = steps::NO_CONNECT
             | steps::NO_HELO
             | steps::NO_UNKNOWN
             | steps::NO_DATA
-            | steps::NO_REPLY_RECIPIENT
             | steps::NO_REPLY_HEADER
             | steps::NO_REPLY_END_OF_HEADERS
-            | steps::NO_REPLY_BODY;
-        if !answers_mail {
-            wanted |= steps::NO_REPLY_MAIL;
-        }
+            | steps::NO_REPLY_BODY
+            | steps::LEADING_SPACE
+            | unanswered & (steps::NO_REPLY_MAIL | steps::NO_REPLY_RECIPIENT);
+        let changes = actions::ADD_HEADERS | actions::CHANGE_HEADERS | actions::CHANGE_SENDER;
         Ok(Negotiated {
             version: self.version.min(VERSION),
-            actions: self.actions & (actions::CHANGE_HEADERS | actions::SET_MACROS),
+            actions: self.actions & (changes | actions::SET_MACROS),
             steps: self.steps & wanted,
         })
     }
@@ -104,6 +109,20 @@ impl Negotiated {
     /// Whether the MTA waits for an answer, given the step's `NO_REPLY_…` bit.
     pub fn expects_answer(self, no_reply: u32) -> bool {
         self.steps & no_reply == 0
+    }
+
+    /// Whether the filter may do this; a bit of [`actions`].
+    pub fn may(self, action: u32) -> bool {
+        self.actions & action != 0
+    }
+
+    /// What comes before a header value: nothing if the white space after the colon is part of it.
+    /// If it is not, the MTA has cut off one space, and puts one before what it is told to write.
+    pub fn space(self) -> &'static str {
+        match self.steps & steps::LEADING_SPACE {
+            0 => " ",
+            _ => "",
+        }
     }
 
     /// The payload of our answer. Of all macros we want the queue id, `i`, once it is known.
@@ -135,23 +154,20 @@ mod tests {
     };
 
     #[test]
-    fn only_mail_and_end_of_message_are_answered_on_the_outgoing_socket() {
-        let agreed = POSTFIX.accept(true).unwrap();
+    fn only_the_envelope_and_the_end_of_a_message_are_answered() {
+        let agreed = POSTFIX.accept(0).unwrap();
         assert!(agreed.expects_answer(steps::NO_REPLY_MAIL));
+        assert!(agreed.expects_answer(steps::NO_REPLY_RECIPIENT));
         for step in [
-            steps::NO_REPLY_RECIPIENT,
             steps::NO_REPLY_HEADER,
             steps::NO_REPLY_END_OF_HEADERS,
             steps::NO_REPLY_BODY,
         ] {
             assert!(!agreed.expects_answer(step));
         }
-        assert!(
-            !POSTFIX
-                .accept(false)
-                .unwrap()
-                .expects_answer(steps::NO_REPLY_MAIL)
-        );
+        let agreed = POSTFIX.accept(steps::NO_REPLY_MAIL).unwrap();
+        assert!(!agreed.expects_answer(steps::NO_REPLY_MAIL));
+        assert!(agreed.expects_answer(steps::NO_REPLY_RECIPIENT));
     }
 
     #[test]
@@ -161,12 +177,15 @@ mod tests {
             actions: 0x3f,
             steps: 0x7f,
         };
-        let agreed = old.accept(true).unwrap();
+        let agreed = old.accept(0).unwrap();
         assert_eq!(agreed.version, 2);
         assert_eq!(agreed.actions & !old.actions, 0);
         assert_eq!(agreed.steps & !old.steps, 0);
         assert!(agreed.expects_answer(steps::NO_REPLY_HEADER));
         assert_eq!(agreed.payload().len(), 12);
+        assert_eq!(agreed.space(), " ");
+        assert!(agreed.may(actions::ADD_HEADERS));
+        assert!(!agreed.may(actions::CHANGE_SENDER));
     }
 
     #[test]
@@ -175,6 +194,6 @@ mod tests {
             actions: 0,
             ..POSTFIX
         };
-        assert_eq!(offer.accept(true), Err(ProtocolError::Unsupported));
+        assert_eq!(offer.accept(0), Err(ProtocolError::Unsupported));
     }
 }

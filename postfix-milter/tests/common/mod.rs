@@ -23,7 +23,7 @@ pub struct Relay {
 }
 
 impl Relay {
-    /// With the default limits.
+    /// With the default limits. Alice and Bob have mailboxes that accept cleartext.
     pub fn new() -> Relay {
         Relay::with("")
     }
@@ -35,6 +35,9 @@ impl Relay {
         };
         fs::create_dir(relay.mailboxes()).unwrap();
         relay.configure(lines);
+        for user in ["alice@chat.test", "bob@chat.test"] {
+            relay.mailbox(user);
+        }
         relay
     }
 
@@ -42,7 +45,7 @@ impl Relay {
     pub fn configure(&self, lines: &str) {
         let mailboxes = self.mailboxes();
         let text = format!(
-            "[params]\nmail_domain = chat.test\nmailboxes_dir = {}\n{lines}\n",
+            "[params]\nmail_domain = chat.test\nmailboxes_dir = {}\ndkim = false\n{lines}\n",
             mailboxes.display()
         );
         fs::write(self.config(), text).unwrap();
@@ -64,7 +67,7 @@ impl Relay {
     /// A mailbox that accepts cleartext.
     pub fn mailbox(&self, address: &str) -> PathBuf {
         let dir = self.mailboxes().join(address);
-        fs::create_dir(&dir).unwrap();
+        fs::create_dir_all(&dir).unwrap();
         fs::write(dir.join("password"), "").unwrap();
         dir
     }
@@ -135,7 +138,9 @@ pub const POSTFIX: [u32; 3] = [6, 0x1ff, 0x1f_ffff];
 pub const ANCIENT: [u32; 3] = [2, 0x3f, 0x7f];
 
 const NO_REPLY_MAIL: u32 = 1 << 14;
+const NO_REPLY_RECIPIENT: u32 = 1 << 15;
 const NO_REPLY_BODY: u32 = 1 << 19;
+const LEADING_SPACE: u32 = 1 << 20;
 
 /// The filter's answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -144,6 +149,10 @@ pub enum Answer {
     Reply(String),
     /// Name, occurrence, new value; empty deletes.
     Change(String, u32, String),
+    /// Name and value of a field above all others.
+    Insert(String, String),
+    /// New envelope sender.
+    Sender(String),
 }
 
 /// A mail server's connection to the filter.
@@ -219,8 +228,19 @@ impl Mta {
                 let (index, rest) = payload.split_first_chunk().unwrap();
                 let mut strings = rest.split(|c| *c == 0);
                 let mut next = || text(strings.next().unwrap());
-                Answer::Change(next(), u32::from_be_bytes(*index), next())
+                let name = next();
+                Answer::Change(
+                    name,
+                    u32::from_be_bytes(*index),
+                    self.without_space(&next()),
+                )
             }
+            b'i' => {
+                let mut strings = payload.strip_prefix(&[0; 4]).unwrap().split(|c| *c == 0);
+                let mut next = || text(strings.next().unwrap());
+                Answer::Insert(next(), self.without_space(&next()))
+            }
+            b'e' => Answer::Sender(text(payload.strip_suffix(b"\0").unwrap())),
             other => panic!("answer {:?}", char::from(other)),
         }
     }
@@ -235,17 +255,30 @@ impl Mta {
         }
     }
 
-    pub fn recipient(&mut self, address: &str) {
+    /// RCPT, with its answer if there is to be one.
+    pub fn recipient(&mut self, address: &str) -> Answer {
         self.send(b'D', b"R");
         self.send(b'R', format!("<{address}>\0").as_bytes());
-        self.go_on();
+        match self.steps & NO_REPLY_RECIPIENT {
+            0 => self.answer(),
+            _ => Answer::Continue,
+        }
+    }
+
+    /// A value as people see it: without the space after the colon, if it is the filter's to send.
+    fn without_space(&self, value: &str) -> String {
+        match self.steps & LEADING_SPACE {
+            0 => value.to_owned(),
+            _ if value.is_empty() => String::new(),
+            _ => value.strip_prefix(' ').unwrap().to_owned(),
+        }
     }
 
     /// Header and body.
     pub fn content(&mut self, mail: &Mail) {
         for (name, value) in &mail.fields {
             self.send(b'D', b"Li\x004DFF6990062\0");
-            self.send(b'L', format!("{name}\0{value}\0").as_bytes());
+            self.send(b'L', self.field(name, value).as_bytes());
             self.go_on();
         }
         self.send(b'N', b"");
@@ -256,12 +289,21 @@ impl Mta {
         }
     }
 
+    /// The payload of a header field.
+    pub fn field(&self, name: &str, value: &str) -> String {
+        match self.steps & LEADING_SPACE {
+            0 => format!("{name}\0{value}\0"),
+            _ => format!("{name}\0 {value}\0"),
+        }
+    }
+
     /// End of message: all answers, the decision last.
     pub fn end(&mut self) -> Vec<Answer> {
         self.send(b'D', b"Ei\x004DFF6990062\0");
         self.send(b'E', b"");
         let mut answers = vec![self.answer()];
-        while let Some(Answer::Change(..)) = answers.last() {
+        while let Some(Answer::Change(..) | Answer::Insert(..) | Answer::Sender(_)) = answers.last()
+        {
             answers.push(self.answer());
         }
         answers
@@ -275,7 +317,11 @@ impl Mta {
             return vec![answer];
         }
         for recipient in recipients {
-            self.recipient(recipient);
+            let answer = self.recipient(recipient);
+            if answer != Answer::Continue {
+                self.send(b'A', b"");
+                return vec![answer];
+            }
         }
         self.content(mail);
         let answers = self.end();
