@@ -45,6 +45,15 @@ pub(crate) const TESTS: &[Package] = &[
     package("valgrind", "memory checks of the C interface"),
     package("miltertest", "test client for mail filters"),
     package("gnupg", "makes encrypted test messages"),
+    package("sq", "makes encrypted test messages with Sequoia"),
+    package(
+        "sqop",
+        "Sequoia by its stateless interface, with passphrases",
+    ),
+    package(
+        "python3",
+        "its mail parser is a second opinion on what passes",
+    ),
     package("mandoc", "looks for mistakes in the man pages"),
     package(
         "python3-venv",

@@ -225,8 +225,8 @@ impl Load {
         })
     }
 
-    /// Sends them to port 25 of the relay, up to the last reply. A refusal is an error.
-    pub(super) fn send(&self, endpoints: &Endpoints) -> Result<()> {
+    /// Sends them to a port of the relay that asks for no login, up to the last reply. A refusal is an error.
+    pub(super) fn send(&self, port: u16) -> Result<()> {
         let mut command = Command::new("smtp-source");
         if self.connections == Connections::Kept {
             command.arg("-d");
@@ -237,7 +237,7 @@ impl Load {
             .args(["-m", &self.messages.to_string()])
             .args(["-f", &self.from, "-t", &self.to, "-F"])
             .arg(&self.file)
-            .arg(format!("inet:{}:{}", endpoints.host, endpoints.smtp))
+            .arg(format!("inet:127.0.0.1:{port}"))
             .stdin(Stdio::null())
             .stdout(Stdio::null());
         let status = command

@@ -1,4 +1,4 @@
-//! What mail through the filter costs: CPU time, latency, memory.
+//! What mail through the filter costs: CPU time, latency, memory. DKIM's part of it is in [`super::dkim`].
 
 use std::path::Path;
 use std::time::Instant;
@@ -9,6 +9,7 @@ use chatmail_tests::smtp::{Door, Smtp};
 
 use super::OUTSIDER;
 use super::clients::{Connections, Load, all_at_once};
+use super::dkim::signed;
 use super::figures::{Figures, column, interleaved, percentile};
 use super::pair::{Pair, Relay};
 use super::table::{Compared, Row};
@@ -17,20 +18,22 @@ use crate::interrupt;
 use crate::terminal::say;
 
 /// One kind of load.
-struct Kind {
-    name: &'static str,
+pub(super) struct Kind {
+    pub(super) name: &'static str,
     /// Bytes of ciphertext; 0 is the smallest message there is.
-    ciphertext: usize,
-    messages: u32,
-    connections: Connections,
+    pub(super) ciphertext: usize,
+    pub(super) sessions: u32,
+    pub(super) messages: u32,
+    pub(super) connections: Connections,
     reference: &'static str,
     target: &'static str,
 }
 
-const KINDS: [Kind; 3] = [
+pub(super) const KINDS: [Kind; 4] = [
     Kind {
         name: "3 KB, 20 sessions",
         ciphertext: 0,
+        sessions: 20,
         messages: 600,
         connections: Connections::OnePerMessage,
         reference: "x 1.80",
@@ -39,6 +42,7 @@ const KINDS: [Kind; 3] = [
     Kind {
         name: "3 KB, 20 kept connections",
         ciphertext: 0,
+        sessions: 20,
         messages: 1000,
         connections: Connections::Kept,
         reference: "x 2.07",
@@ -47,9 +51,19 @@ const KINDS: [Kind; 3] = [
     Kind {
         name: "100 KB, 20 sessions",
         ciphertext: 74_000,
+        sessions: 20,
         messages: 300,
         connections: Connections::OnePerMessage,
         reference: "x 1.91",
+        target: "x 1.40",
+    },
+    Kind {
+        name: "10 MB, 10 sessions",
+        ciphertext: LARGE,
+        sessions: 10,
+        messages: 20,
+        connections: Connections::OnePerMessage,
+        reference: "x 2.52",
         target: "x 1.40",
     },
 ];
@@ -61,41 +75,55 @@ const LARGE: usize = 7_700_000;
 /// Messages of that size at once.
 const AT_ONCE: usize = 200;
 
-fn message(to: &str, ciphertext: usize) -> Mail {
+/// An encrypted message of about that size.
+pub(super) fn message(from: &str, to: &str, ciphertext: usize) -> Mail {
     match ciphertext {
-        0 => Mail::encrypted(OUTSIDER, to),
-        size => Mail::encrypted_of_size(OUTSIDER, to, size),
+        0 => Mail::encrypted(from, to),
+        size => Mail::encrypted_of_size(from, to, size),
     }
 }
 
-fn load(directory: &Path, to: &str, ciphertext: usize) -> Result<Load> {
-    let mail = message(to, ciphertext);
-    Load::of(&mail, OUTSIDER, to, &directory.join("message"))
+impl Kind {
+    /// That many times this message, which is written to a file first.
+    pub(super) fn load(&self, mail: &Mail, from: &str, to: &str, file: &Path) -> Result<Load> {
+        Ok(Load {
+            sessions: self.sessions,
+            messages: self.messages,
+            connections: self.connections,
+            ..Load::of(mail, from, to, file)?
+        })
+    }
+
+    /// What Postfix and the filter spend on each message, in milliseconds; that is seconds per 1000 messages.
+    pub(super) fn spend(&self, relay: &Relay, load: &Load, port: u16) -> Result<[f64; 2]> {
+        let per_message = |seconds: f64| seconds * 1e3 / f64::from(self.messages);
+        let send = || load.send(port);
+        Ok(match relay.parts {
+            Some(parts) => spent([relay.postfix, parts.filter], send)?.map(per_message),
+            None => [per_message(spent([relay.postfix], send)?[0]), 0.0],
+        })
+    }
+}
+
+pub(super) fn first_account(pair: &Pair) -> Result<String> {
+    Ok(pair
+        .accounts
+        .first()
+        .context("no accounts")?
+        .address
+        .clone())
 }
 
 pub(super) fn throughput(pair: &mut Pair, rounds: u32) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
+    let to = first_account(pair)?;
+    let file = pair.ours.directory.join("message");
     for kind in &KINDS {
         let what = format!("mail through Postfix, {}", kind.name);
-        let to = pair
-            .accounts
-            .first()
-            .context("no accounts")?
-            .address
-            .clone();
-        let load = Load {
-            messages: kind.messages,
-            connections: kind.connections,
-            ..load(&pair.ours.directory, &to, kind.ciphertext)?
-        };
-        // Postfix and the filter; seconds per 1000 messages are milliseconds per message.
+        let mail = message(OUTSIDER, &to, kind.ciphertext);
+        let load = kind.load(&mail, OUTSIDER, &to, &file)?;
         let seconds = interleaved(&what, rounds, pair, |_, relay| {
-            let per_message = |seconds: f64| seconds * 1e3 / f64::from(kind.messages);
-            let send = || load.send(&relay.endpoints);
-            Ok(match relay.parts {
-                Some(parts) => spent([relay.postfix, parts.filter], send)?.map(per_message),
-                None => [per_message(spent([relay.postfix], send)?[0]), 0.0],
-            })
+            kind.spend(relay, &load, relay.endpoints.smtp)
         })?;
         let filter = Figures {
             bare: Vec::new(),
@@ -123,18 +151,31 @@ pub(super) fn throughput(pair: &mut Pair, rounds: u32) -> Result<Vec<Row>> {
 
 /// One message at a time, ours and bare in turn.
 pub(super) fn latency(pair: &mut Pair, rounds: u32) -> Result<Vec<Row>> {
+    let to = first_account(pair)?;
+    let message = message(OUTSIDER, &to, 0).to_bytes();
+    let [p50, p95] = one_by_one(pair, rounds, &to, &message)?;
+    Ok(vec![
+        Row::new("one 3 KB message, p50", "ms", p50, Compared::Difference)
+            .reference("+ 0.7")
+            .target("+ 0.4"),
+        Row::new("one 3 KB message, p95", "ms", p95, Compared::Difference)
+            .reference("+ 43")
+            .target("+ 1"),
+    ])
+}
+
+/// Percentiles 50 and 95 of the time that one message takes on port 25.
+pub(super) fn one_by_one(
+    pair: &mut Pair,
+    rounds: u32,
+    to: &str,
+    message: &[u8],
+) -> Result<[Figures; 2]> {
     say(format_args!("    3 KB messages one at a time"));
-    let to = pair
-        .accounts
-        .first()
-        .context("no accounts")?
-        .address
-        .clone();
-    let message = message(&to, 0).to_bytes();
     let mut all = Figures::default();
     for number in 0..=rounds * ALONE {
         interrupt::check()?;
-        let [ours, bare] = [&pair.ours, &pair.bare].map(|relay| one(relay, &to, &message));
+        let [ours, bare] = [&pair.ours, &pair.bare].map(|relay| one(relay, to, message));
         let (ours, bare) = (ours?, bare?);
         if number > 0 {
             all.ours.push(ours);
@@ -142,23 +183,10 @@ pub(super) fn latency(pair: &mut Pair, rounds: u32) -> Result<Vec<Row>> {
         }
     }
     pair.look_after()?;
-    let of = |part: f64| Figures {
+    Ok([0.5, 0.95].map(|part| Figures {
         ours: percentile(&all.ours, part).into_iter().collect(),
         bare: percentile(&all.bare, part).into_iter().collect(),
-    };
-    Ok(vec![
-        Row::new("one 3 KB message, p50", "ms", of(0.5), Compared::Difference)
-            .reference("+ 0.7")
-            .target("+ 0.4"),
-        Row::new(
-            "one 3 KB message, p95",
-            "ms",
-            of(0.95),
-            Compared::Difference,
-        )
-        .reference("+ 43")
-        .target("+ 1"),
-    ])
+    }))
 }
 
 /// Milliseconds from the connection to the reply to the message.
@@ -175,16 +203,11 @@ fn one(relay: &Relay, to: &str, message: &[u8]) -> Result<f64> {
 /// The filter's memory with many large messages at once.
 pub(super) fn memory(pair: &mut Pair) -> Result<Vec<Row>> {
     say(format_args!(
-        "    {AT_ONCE} messages of 10 MB at once through Postfix"
+        "    {AT_ONCE} signed messages of 10 MB at once through Postfix"
     ));
     let filter = pair.ours.parts.context("no filter runs")?.filter;
-    let to = pair
-        .accounts
-        .first()
-        .context("no accounts")?
-        .address
-        .clone();
-    let message = message(&to, LARGE).to_bytes();
+    let to = first_account(pair)?;
+    let message = signed(pair, &to, LARGE)?.to_bytes();
     forget_peak(filter)?;
     all_at_once(&pair.ours.endpoints, AT_ONCE, OUTSIDER, &to, &message)?;
     cpu_at_rest(pair.ours.postfix)?;
@@ -194,7 +217,7 @@ pub(super) fn memory(pair: &mut Pair) -> Result<Vec<Row>> {
             bare: Vec::new(),
         })
     };
-    let what = format!("filter, {AT_ONCE} messages of 10 MB at once: peak memory");
+    let what = format!("filter, {AT_ONCE} signed messages of 10 MB at once: peak memory");
     let rows = vec![
         Row::new(what, "MiB RSS", megabytes("VmHWM")?, Compared::Alone)
             .reference("2080")

@@ -5,6 +5,7 @@
 
 mod clients;
 mod delivery;
+mod dkim;
 mod edits;
 mod figures;
 mod login;
@@ -15,21 +16,23 @@ mod table;
 mod usage;
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 
+use crate::build::Artifacts;
 use crate::privilege::give_to_caller;
 use crate::terminal::{Seconds, say, stage, talk_on_stderr};
 use crate::{build, command, interrupt, packages, privilege};
-use pair::Pair;
+use pair::{Other, Pair};
 use table::{Row, Table};
 
-/// A user of a server that does not exist.
+/// A user of a server that does not exist, and that server's domain.
 const OUTSIDER: &str = "alice@outside.test";
+const OUTSIDE: &str = "outside.test";
 
 /// Arguments of `cargo xtask bench`.
 #[derive(Args)]
@@ -43,9 +46,10 @@ What there is to measure:
   session    private memory of an imap process after LOGIN and SELECT, and after GETMETADATA
   login      SASL and IMAP logins of known users, first logins that create accounts
   delivery   LMTP delivery to a user with one device to notify
-  mail       Postfix and filter: 3 KB and 100 KB messages, 20 sessions
+  mail       Postfix and filter: messages of 3 KB, 100 KB and 10 MB, without DKIM
   latency    one 3 KB message at a time; percentiles over all rounds
-  memory     the filter's peak with 200 messages of 10 MB at once; writes 2 GB
+  dkim       what verifying and signing add: next to a relay with dkim = false
+  memory     the filter's peak with 200 signed messages of 10 MB at once; writes 2 GB
 
 Exit status: 0 if everything could be measured, whatever the figures are; 1 otherwise.")]
 pub(crate) struct Options {
@@ -81,6 +85,7 @@ enum Part {
     Delivery,
     Mail,
     Latency,
+    Dkim,
     Memory,
 }
 
@@ -92,7 +97,16 @@ impl Part {
             Part::Delivery => delivery::measure(pair, rounds),
             Part::Mail => mail::throughput(pair, rounds),
             Part::Latency => mail::latency(pair, rounds),
+            Part::Dkim => dkim::measure(pair, rounds),
             Part::Memory => mail::memory(pair),
+        }
+    }
+
+    /// What it needs beside ours.
+    fn other(self) -> Other {
+        match self {
+            Part::Dkim | Part::Memory => Other::NoDkim,
+            _ => Other::Bare,
         }
     }
 }
@@ -114,32 +128,26 @@ fn relay(options: &Options) -> Result<ExitCode> {
         .dir
         .clone()
         .unwrap_or_else(|| command::workspace().join("target/bench"));
-    let mut pair = stage("starting two relays", || {
-        Pair::start(&directory, &artifacts)
-    })?;
-
     let load_at_start = usage::load_average()?;
     say(format_args!(
-        "==> measuring {} rounds; the load average is {load_at_start:.1}",
+        "==> {} rounds; the load average is {load_at_start:.1}",
         options.rounds
     ));
     let begin = Instant::now();
     let mut rows = Vec::new();
     let mut outcome = Ok(ExitCode::SUCCESS);
-    for part in Part::value_variants() {
-        if options.only.is_empty() || options.only.contains(part) {
-            match part.measure(&mut pair, options.rounds) {
-                Ok(more) => rows.extend(more),
-                // What was measured so far is shown.
-                Err(failure) => {
-                    outcome = Err(failure);
-                    break;
-                }
-            }
+    for other in [Other::Bare, Other::NoDkim] {
+        let parts = Part::value_variants().iter().filter(|part| {
+            part.other() == other && (options.only.is_empty() || options.only.contains(part))
+        });
+        if outcome.is_ok()
+            && let Err(failure) = measure(&directory, &artifacts, other, parts, options, &mut rows)
+        {
+            // What was measured so far is shown.
+            outcome = Err(failure);
         }
     }
     say(format_args!("    done in {}", Seconds(begin.elapsed())));
-    drop(pair);
 
     let table = Table {
         rounds: options.rounds,
@@ -154,4 +162,28 @@ fn relay(options: &Options) -> Result<ExitCode> {
     }
     println!("{table}");
     outcome
+}
+
+/// Starts a pair for these parts, if there is one, and measures them.
+fn measure<'p>(
+    directory: &Path,
+    artifacts: &Artifacts,
+    other: Other,
+    parts: impl Iterator<Item = &'p Part>,
+    options: &Options,
+    rows: &mut Vec<Row>,
+) -> Result<()> {
+    let mut parts = parts.peekable();
+    if parts.peek().is_none() {
+        return Ok(());
+    }
+    let what = match other {
+        Other::Bare => "starting two relays",
+        Other::NoDkim => "starting two relays, one of them without DKIM",
+    };
+    let mut pair = stage(what, || Pair::start(directory, artifacts, other))?;
+    for part in parts {
+        rows.extend(part.measure(&mut pair, options.rounds)?);
+    }
+    Ok(())
 }

@@ -1,11 +1,11 @@
-//! Two private relays side by side: ours, and the same servers without our parts.
+//! Two private relays side by side: ours, and the same servers without our parts or without DKIM.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
-use chatmail_tests::Endpoints;
 use chatmail_tests::sink::Sink;
+use chatmail_tests::{Endpoints, dns};
 
 use super::clients::Sasl;
 use super::edits;
@@ -24,12 +24,21 @@ const POSTFIX: &str = "Postfix";
 /// Accounts with mailboxes on both relays.
 const ACCOUNTS: usize = 10;
 /// No sender and no client is slowed down: that is not what is measured.
-const CONFIG: &str = "\
-[params]
-mail_domain = chat.test
-max_user_send_per_minute = 10000000
-max_user_send_burst_size = 10000000
-";
+fn config(dkim: bool) -> String {
+    format!(
+        "[params]\nmail_domain = chat.test\ndkim = {dkim}\n\
+         max_user_send_per_minute = 10000000\nmax_user_send_burst_size = 10000000\n"
+    )
+}
+
+/// What ours is compared with.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Other {
+    /// Dovecot and Postfix alone. Ours neither signs nor verifies then.
+    Bare,
+    /// The whole relay with `dkim = false`.
+    NoDkim,
+}
 
 /// One that runs.
 pub(super) struct Relay {
@@ -38,13 +47,16 @@ pub(super) struct Relay {
     pub(super) auth_socket: PathBuf,
     /// For files of the benchmark.
     pub(super) directory: PathBuf,
+    /// Takes mail of its users without TLS and login.
+    pub(super) outgoing_port: u16,
     /// Process ids.
     pub(super) dovecot: u32,
     pub(super) postfix: u32,
-    /// Only ours has these.
+    /// The bare one has none.
     pub(super) parts: Option<Parts>,
     supervisor: Supervisor,
     instance: Instance,
+    _dns: dns::Server,
 }
 
 /// The process ids of our own programs.
@@ -55,7 +67,12 @@ pub(super) struct Parts {
 }
 
 impl Relay {
-    fn prepare(directory: &Path, artifacts: &Artifacts, push_url: &str) -> Result<Instance> {
+    fn prepare(
+        directory: &Path,
+        artifacts: &Artifacts,
+        push_url: &str,
+        dkim: bool,
+    ) -> Result<Instance> {
         let directory = Directory::take(directory)?;
         let root = directory.path();
         stop_leftovers(root)?;
@@ -66,18 +83,22 @@ impl Relay {
                     .with_context(|| format!("cannot remove {}", path.display()))?;
             }
         }
-        let config = root.join("bench.ini");
-        fs::write(&config, CONFIG).with_context(|| format!("cannot write {}", config.display()))?;
-        let options = Options::with(config, push_url.to_owned());
+        let file = root.join("bench.ini");
+        fs::write(&file, config(dkim))
+            .with_context(|| format!("cannot write {}", file.display()))?;
+        let options = Options::with(file, push_url.to_owned());
         let wish = Wish::read(&options)?;
         let instance = Instance::prepare(directory, Ports::claim(None)?, &wish, artifacts)?;
         let lmtp_socket = instance.endpoints(0, 0)?.lmtp_socket;
-        edits::for_measuring(&instance.directory().join("etc"), &lmtp_socket)?;
+        let etc = instance.directory().join("etc");
+        // The sink is elsewhere, so its port is free.
+        edits::for_measuring(&etc, &lmtp_socket, instance.ports().push_sink())?;
         Ok(instance)
     }
 
     /// Starts the parts with these names.
     fn start(instance: Instance, artifacts: &Artifacts, names: &[&str]) -> Result<Relay> {
+        let dns = instance.start_dns()?;
         let mut supervisor = Supervisor::new(instance.directory());
         for part in instance.parts(artifacts)? {
             if names.contains(&part.name) {
@@ -95,12 +116,20 @@ impl Relay {
             endpoints: instance.endpoints(0, 0)?,
             auth_socket: instance.directory().join("run/sockets/auth"),
             directory: instance.directory().to_owned(),
+            outgoing_port: instance.ports().push_sink(),
             dovecot,
             postfix,
             parts,
             supervisor,
             instance,
+            _dns: dns,
         })
+    }
+
+    /// Creates the accounts by their first login.
+    fn log_in(&self, accounts: &[Account]) -> Result<()> {
+        let mut sasl = Sasl::connect(&self.auth_socket)?;
+        accounts.iter().try_for_each(|account| sasl.login(account))
     }
 
     /// An address that nobody has logged in with yet.
@@ -130,31 +159,39 @@ pub(super) struct Pair {
 
 impl Pair {
     /// Starts both in `directory`. The mail of an earlier run is removed.
-    pub(super) fn start(directory: &Path, artifacts: &Artifacts) -> Result<Pair> {
+    pub(super) fn start(directory: &Path, artifacts: &Artifacts, other: Other) -> Result<Pair> {
+        const ALL: &[&str] = &[DOVECOT, MILTER, POSTFIX, SERVE];
         let push = Sink::start().context("cannot start a push service")?;
         let push_url = &push.url();
-        let ours = Relay::prepare(&directory.join("ours"), artifacts, push_url)?;
-        let ours = Relay::start(ours, artifacts, &[DOVECOT, MILTER, POSTFIX, SERVE])?;
+        let dkim = other == Other::NoDkim;
+        let ours = Relay::prepare(&directory.join("ours"), artifacts, push_url, dkim)?;
+        let ours = Relay::start(ours, artifacts, ALL)?;
         let accounts = (0..ACCOUNTS)
             .map(|_| ours.new_account())
             .collect::<Result<Vec<_>>>()?;
-        let mut sasl = Sasl::connect(&ours.auth_socket)?;
-        accounts
-            .iter()
-            .try_for_each(|account| sasl.login(account))?;
+        ours.log_in(&accounts)?;
 
-        let bare = Relay::prepare(&directory.join("bare"), artifacts, push_url)?;
-        let passwords = bare.directory().join("passwd");
-        fs::write(&passwords, passwd_file(&ours.endpoints, &accounts)?)
-            .with_context(|| format!("cannot write {}", passwords.display()))?;
-        let endpoints = bare.endpoints(0, 0)?;
-        edits::without_our_parts(
-            &bare.directory().join("etc"),
-            &endpoints.config,
-            &passwords,
-            &endpoints.mailboxes_dir,
-        )?;
-        let bare = Relay::start(bare, artifacts, &[DOVECOT, POSTFIX])?;
+        let bare = Relay::prepare(&directory.join("bare"), artifacts, push_url, false)?;
+        let bare = match other {
+            Other::Bare => {
+                let passwords = bare.directory().join("passwd");
+                fs::write(&passwords, passwd_file(&ours.endpoints, &accounts)?)
+                    .with_context(|| format!("cannot write {}", passwords.display()))?;
+                let endpoints = bare.endpoints(0, 0)?;
+                edits::without_our_parts(
+                    &bare.directory().join("etc"),
+                    &endpoints.config,
+                    &passwords,
+                    &endpoints.mailboxes_dir,
+                )?;
+                Relay::start(bare, artifacts, &[DOVECOT, POSTFIX])?
+            }
+            Other::NoDkim => {
+                let bare = Relay::start(bare, artifacts, ALL)?;
+                bare.log_in(&accounts)?;
+                bare
+            }
+        };
         Ok(Pair {
             ours,
             bare,

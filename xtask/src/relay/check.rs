@@ -6,6 +6,8 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use chatmail_tests::dkim::Signer;
+use chatmail_tests::dns::zone;
 use chatmail_tests::imap::{Imap, Status};
 use chatmail_tests::mail::{ENCRYPTION_NEEDED, body};
 use chatmail_tests::smtp::{Door, Smtp};
@@ -23,8 +25,13 @@ use crate::terminal::{Seconds, say};
 
 /// How long mail and notifications may take; they need well below a second on an idle machine.
 const DEADLINE: Duration = Duration::from_secs(30);
-/// A user of a server that does not exist.
+/// A user of a server that does not exist, and that server's domain.
 const OUTSIDER: &str = "alice@outside.test";
+const OUTSIDE: &str = "outside.test";
+/// Seconds for which the filter may remember the key of that domain.
+const TTL: u32 = 60;
+/// What mail without a signature gets.
+const NOT_SIGNED: &str = "554 5.7.1 No valid DKIM signature found";
 /// Where the spool of notifications is below the mailboxes.
 const SPOOL: &str = "pending_notifications";
 
@@ -128,6 +135,7 @@ pub(crate) fn run(
             )
         },
     )?;
+    from_outside(&mut steps, instance, endpoints, &bob)?;
     for Peer {
         endpoints: peer, ..
     } in peers
@@ -168,6 +176,60 @@ pub(crate) fn run(
         supervisor.logs()
     ));
     Ok(ExitCode::FAILURE)
+}
+
+/// Mail of another server, on port 25.
+fn from_outside(
+    steps: &mut Steps,
+    instance: &Instance,
+    endpoints: &Endpoints,
+    bob: &Account,
+) -> Result<()> {
+    let port = endpoints.smtp;
+    let nobody = Account::random(instance.domain(), instance.lengths())?;
+    steps.step(
+        &format!("mail to an address that nobody has is refused on port {port} with 550 5.1.1"),
+        || {
+            let reply =
+                Smtp::connect(endpoints, Door::Smtp)?.envelope(OUTSIDER, &[&nobody.address])?;
+            let text = reply.to_string();
+            ensure!(text.starts_with("550 5.1.1 "), "the reply is `{text}`");
+            Ok(())
+        },
+    )?;
+    if !instance.verifies() {
+        say(format_args!(
+            "  skipped signatures of other servers: the file of --config has dkim = false"
+        ));
+        return Ok(());
+    }
+    let signer = Signer::ed25519(OUTSIDE);
+    let mail = Mail::encrypted(OUTSIDER, &bob.address);
+    let send = |mail: &Mail| -> Result<String> {
+        let reply = Smtp::connect(endpoints, Door::Smtp)?.send(
+            OUTSIDER,
+            &[&bob.address],
+            &mail.to_bytes(),
+        )?;
+        Ok(reply.to_string())
+    };
+    steps.step(
+        &format!("mail without a signature is refused on port {port} with `{NOT_SIGNED}`"),
+        || {
+            let reply = send(&mail)?;
+            ensure!(reply == NOT_SIGNED, "the reply is `{reply}`");
+            Ok(())
+        },
+    )?;
+    steps.step(
+        &format!("mail with a good DKIM signature is taken on port {port}"),
+        || {
+            zone::add(endpoints, &zone::txt(&signer.name(), TTL, &signer.record()))?;
+            let reply = send(&signer.sign(&mail))?;
+            ensure!(reply.starts_with("250 "), "the reply is `{reply}`");
+            is_in_inbox(endpoints, bob, &mail)
+        },
+    )
 }
 
 fn created_by_login(endpoints: &Endpoints, account: &Account) -> Result<()> {
@@ -223,7 +285,11 @@ fn arrives((home, from): User<'_>, door: Door, (there, to): User<'_>) -> Result<
         &mail.to_bytes(),
     )?;
     ensure!(reply.code == 250, "the message is refused: {reply}");
-    let mut imap = Imap::login_to(there, &to.address, &to.password)?;
+    is_in_inbox(there, to, &mail)
+}
+
+fn is_in_inbox(endpoints: &Endpoints, account: &Account, mail: &Mail) -> Result<()> {
+    let mut imap = Imap::login_to(endpoints, &account.address, &account.password)?;
     let mut found = Ok(false);
     poll(DEADLINE, || {
         found = imap.inbox().map(|messages| {

@@ -41,6 +41,7 @@ pub(crate) struct Instance {
     push_url: String,
     certificates: Certificates,
     lengths: Lengths,
+    verifies: bool,
 }
 
 impl Instance {
@@ -75,6 +76,7 @@ impl Instance {
             localpart: number(&made, "username_max_length", 9),
             password: number(&made, "password_min_length", 9).max(9) + 3,
         };
+        let verifies = ini::value(&made, "dkim").is_none_or(|on| on.eq_ignore_ascii_case("true"));
         let mail_user = users::mail_user()?;
         // What tests and peers wrote into the zone ended with the run they wrote it for.
         let record = dkim::record(root, domain, &made, &mail_user)?;
@@ -110,6 +112,7 @@ impl Instance {
             push_url,
             certificates,
             lengths,
+            verifies,
         };
         instance.render(&artifacts.chatmail, &modules)?;
         Ok(instance)
@@ -125,6 +128,11 @@ impl Instance {
 
     pub(crate) fn lengths(&self) -> Lengths {
         self.lengths
+    }
+
+    /// Whether mail of others needs a DKIM signature.
+    pub(crate) fn verifies(&self) -> bool {
+        self.verifies
     }
 
     pub(crate) fn ports(&self) -> &Ports {
