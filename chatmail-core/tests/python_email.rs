@@ -162,7 +162,10 @@ fn it_reads_nothing_in_generated_messages_that_pass() {
     let mut runner = TestRunner::new(Config::default());
     let strategy = generate::messages();
     let mut questions = Vec::new();
-    for _ in 0..8_000 {
+    // As for other properties, `PROPTEST_CASES` asks for more.
+    let asked = std::env::var("PROPTEST_CASES").ok();
+    let cases = asked.and_then(|text| text.parse().ok()).unwrap_or(8_000);
+    for _ in 0..cases {
         let message = strategy.new_tree(&mut runner).expect("a message").current();
         questions.extend(
             DIRECTIONS

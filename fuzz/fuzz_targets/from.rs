@@ -19,8 +19,9 @@ fuzz_target!(|value: &[u8]| {
     ] {
         assert_eq!(header_address(form.as_bytes()), Some(address));
     }
-    // A line break that is no fold ends the field: the filter never asks about such a value.
-    if breaks_off(value) {
+    // mail-parser takes the colon of a bare IPv6 literal for the end of a group's name. A line
+    // break that is no fold ends the field: the filter never asks about such a value.
+    if address.contains(':') || breaks_off(value) {
         return;
     }
     let message = [b"From:", value, b"\r\nSubject: [...]\r\n\r\n"].concat();

@@ -8,7 +8,7 @@ use super::is_atext;
 /// The value may be folded. Read are `a@b`, `<a@b>`, `Name <a@b>`, `"Name" <a@b>`, each with a
 /// comment behind it; a name may hold dots and 8-bit characters. Deliberately not read: lists,
 /// groups, source routes, an `@` in an unquoted name, comments elsewhere or nested, quoted
-/// localparts, white space inside the address, and anything but ASCII in the address. Readers of
+/// localparts, white space and encoded words inside the address, and anything but ASCII in it. Readers of
 /// mail disagree about those, and a filter must not see another sender than the recipient's client.
 pub fn header_address(value: &[u8]) -> Option<&str> {
     let value = skip_white_space(value);
@@ -70,7 +70,11 @@ fn addr_spec(text: &[u8]) -> Option<(&str, &[u8])> {
         _ => dns_name(domain_text)?,
     };
     let (address, after) = text.split_at(localpart + 1 + domain);
-    Some((std::str::from_utf8(address).ok()?, after))
+    let address = std::str::from_utf8(address).ok()?;
+    // RFC 2047 section 5 forbids encoded words here. Some readers decode them all the same, or let
+    // one that begins in the name end here.
+    let encoded = address.contains("=?") || address.contains("?=");
+    (!encoded).then_some((address, after))
 }
 
 /// Length of the domain name at the start of `text`.
@@ -193,6 +197,9 @@ mod tests {
             "alice@chat!example",
             "alice@[203.0.113.7",
             "alice@chat.example;",
+            "=?utf-8?q?alice?=@chat.example",
+            "Alice <=?utf-8?q?eve=40evil=2Eexample?=@chat.example>",
+            "=?utf-8?q?Alice <alice?=eve@chat.example>",
         ] {
             assert_eq!(header_address(value.as_bytes()), None, "{value:?}");
         }

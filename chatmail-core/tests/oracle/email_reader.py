@@ -6,6 +6,7 @@ Standard output: one line per message, empty if nothing in it is readable, else 
 
 import base64
 import email
+import email.errors
 import email.policy
 import json
 import re
@@ -39,7 +40,9 @@ def objection(asked, message, modern):
         addresses = [f"{a.username}@{a.domain}" for a in author.addresses]
         if addresses != [asked["author"]] or author.groups[0].display_name is not None:
             return f"From is {author!s}"
-    if message.defects:
+    # A multipart with `7bit ` and a space behind it is one, and changes nothing.
+    ignored = email.errors.InvalidMultipartContentTransferEncodingDefect
+    if any(not isinstance(defect, ignored) for defect in message.defects):
         return f"defects {message.defects}"
     if not message.is_multipart():
         return f"no multipart but {message.get_content_type()}"

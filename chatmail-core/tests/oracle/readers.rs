@@ -79,6 +79,10 @@ fn header(direction: Direction, parsed: &Message<'_>, accepted: &Accepted) -> Re
             return Err(format!("mail-parser: not one {}", name.as_str()));
         }
     }
+    // mail-parser takes the colon of a bare IPv6 literal for the end of a group's name.
+    if accepted.author.contains(':') {
+        return Ok(());
+    }
     let authors = match parsed.from() {
         Some(Address::List(list)) => list.iter().collect(),
         Some(Address::Group(_)) => return Err("mail-parser: From is a group".to_owned()),
