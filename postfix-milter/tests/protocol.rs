@@ -7,94 +7,16 @@ mod common;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::net::UnixListener;
-use std::sync::Arc;
-use std::thread::JoinHandle;
 
 use chatmail_core::config::Config;
-use chatmail_milter::{Access, Endpoint, Listener, Listeners, Policy, run};
+use chatmail_milter::{Endpoint, Listener};
+use common::filter::{ACCESS, Filter};
 use common::{ANCIENT, Answer, Mail, Mta, Relay, frame, socket, wait_until};
-use tokio::sync::oneshot;
 
 const ALICE: &str = "alice@chat.test";
 const BOB: &str = "bob@chat.test";
 const NEEDED: &str = "523 Encryption Needed: Invalid Unencrypted Mail";
 const LATER: &str = "451 4.3.0 Temporary failure, try again later";
-
-/// The daemon in this process.
-struct Filter {
-    relay: Relay,
-    policy: Arc<Policy>,
-    stop: Option<oneshot::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Filter {
-    fn start(relay: Relay) -> Filter {
-        let policy = Policy::new(&Config::load(&relay.config()).unwrap()).unwrap();
-        let policy = Arc::new(policy);
-        let endpoints = ["outgoing", "incoming"].map(|d| Endpoint::Unix(socket(&relay, d)));
-        let (stop, stopped) = oneshot::channel();
-        let (ready, is_ready) = std::sync::mpsc::channel();
-        let shared = Arc::clone(&policy);
-        let thread = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_multi_thread()
-                .worker_threads(2)
-                .enable_all()
-                .build()
-                .unwrap();
-            runtime.block_on(async {
-                let [outgoing, incoming] = endpoints.map(|e| Listener::bind(&e, ACCESS).unwrap());
-                ready.send(()).unwrap();
-                let stopped = async {
-                    let _ = stopped.await;
-                };
-                let listeners = Listeners {
-                    outgoing,
-                    incoming,
-                    internal: None,
-                };
-                run(listeners, shared, stopped).await;
-            });
-        });
-        is_ready.recv().unwrap();
-        Filter {
-            relay,
-            policy,
-            stop: Some(stop),
-            thread: Some(thread),
-        }
-    }
-
-    fn outgoing(&self) -> Mta {
-        Mta::connect(&socket(&self.relay, "outgoing"))
-    }
-
-    fn incoming(&self) -> Mta {
-        Mta::connect(&socket(&self.relay, "incoming"))
-    }
-
-    fn stop(&mut self) {
-        let _ = self.stop.take().map(|stop| stop.send(()));
-    }
-
-    fn wait_for_the_end(&mut self) {
-        if let Some(thread) = self.thread.take() {
-            thread.join().unwrap();
-        }
-    }
-}
-
-impl Drop for Filter {
-    fn drop(&mut self) {
-        self.stop();
-        self.wait_for_the_end();
-    }
-}
-
-const ACCESS: Access = Access {
-    mode: 0o660,
-    group: None,
-};
 
 fn reply(text: &str) -> Vec<Answer> {
     vec![Answer::Reply(text.to_owned())]

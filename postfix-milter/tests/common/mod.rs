@@ -3,8 +3,13 @@
 // Each test binary uses a part of it; a relay without its files is no relay.
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
+pub mod dns;
+pub mod filter;
+pub mod signer;
+
 use std::fs;
 use std::io::{self, Read, Write};
+use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -41,11 +46,27 @@ impl Relay {
         relay
     }
 
-    /// Replaces these lines of `chatmail.ini`.
+    /// That signs with [`signer::RSA`] and asks this DNS server for keys.
+    pub fn with_dkim(dns: SocketAddr, lines: &str) -> Relay {
+        let relay = Relay::new();
+        let key = relay.path("key");
+        fs::write(&key, signer::RSA).unwrap();
+        relay.configure(&format!(
+            "dkim = true\ndkim_key_file = {}\ndns_resolver = {dns}\n{lines}",
+            key.display()
+        ));
+        relay
+    }
+
+    /// Replaces these lines of `chatmail.ini`. DKIM is off unless they say something about it.
     pub fn configure(&self, lines: &str) {
         let mailboxes = self.mailboxes();
+        let dkim = match lines.contains("dkim = ") {
+            true => "",
+            false => "dkim = false",
+        };
         let text = format!(
-            "[params]\nmail_domain = chat.test\nmailboxes_dir = {}\ndkim = false\n{lines}\n",
+            "[params]\nmail_domain = chat.test\nmailboxes_dir = {}\n{dkim}\n{lines}\n",
             mailboxes.display()
         );
         fs::write(self.config(), text).unwrap();
