@@ -68,9 +68,8 @@ fn daemon(cli: &Cli) -> Result<(), Failure> {
     ] {
         sockets.check(name, endpoint.is_some(), need)?;
     }
-    let policy = Policy::new(&configuration(&cli.config)?)
-        .map_err(|message| Failure::new(exit::CONFIGURATION, message))?;
-    let policy = Arc::new(policy);
+    let config = configuration(&cli.config)?;
+    let policy = Arc::new(Policy::new(&config).map_err(|problem| unusable(&config, &problem))?);
     let group = cli.socket_group.as_deref().map(group_id).transpose()?;
     let access = Access {
         mode: cli.socket_mode,
@@ -126,13 +125,19 @@ fn configuration(path: &Path) -> Result<Config, Failure> {
     Ok(config)
 }
 
+/// What the configuration speaks of is not there or not of use.
+fn unusable(config: &Config, problem: &str) -> Failure {
+    let message = format!("{}: {problem}", config.path.display());
+    Failure::new(exit::CONFIGURATION, message)
+}
+
 /// A broken configuration must not stop a relay that runs.
 async fn reread_on(mut hangup: Signal, path: impl AsRef<Path>, policy: Arc<Policy>) {
     let path = path.as_ref();
     while hangup.recv().await.is_some() {
         let read = configuration(path).and_then(|config| {
             let replaced = policy.replace(&config);
-            replaced.map_err(|message| Failure::new(exit::CONFIGURATION, message))
+            replaced.map_err(|problem| unusable(&config, &problem))
         });
         match read {
             Ok(()) => {
