@@ -4,6 +4,7 @@
 //! of them throughout: where they mix, readers see different lines. A line has at most
 //! [`limits::LINE_BYTES`], so what is held between two chunks is small.
 
+use super::armor::LineEnd;
 use super::limits;
 use super::multipart::Multipart;
 use super::verdict::{Reason, Refusal};
@@ -16,7 +17,7 @@ pub(super) struct Body {
     partial: Vec<u8>,
     /// Bytes before the current line.
     offset: u64,
-    line_end: Option<&'static [u8]>,
+    line_end: Option<LineEnd>,
 }
 
 /// A line and its CR: what may come before the LF.
@@ -85,10 +86,10 @@ impl Body {
 
     /// One line with its LF or CRLF.
     fn terminated(&mut self, line: &[u8]) -> Result<(), Reason> {
-        let (text, line_end): (_, &'static [u8]) = match line {
-            [text @ .., b'\r', b'\n'] => (text, b"\r\n"),
-            [text @ .., b'\n'] => (text, b"\n"),
-            _ => (line, b""),
+        let (text, line_end) = match line {
+            [text @ .., b'\r', b'\n'] => (text, LineEnd::CrLf),
+            [text @ .., _] => (text, LineEnd::Lf),
+            [] => return Ok(()),
         };
         if *self.line_end.get_or_insert(line_end) != line_end {
             return Err(Reason::Line);

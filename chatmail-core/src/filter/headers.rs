@@ -1,93 +1,11 @@
-//! The fields of the message header: what each says, and what becomes of it.
-//!
-//! The relay cannot encrypt a header, but it keeps it from becoming a channel. [`RULES`] is the
-//! whole policy: one row per field, direction and reason.
+//! The fields of the message header: what each says. What becomes of it stands in `policy`.
 
 use super::limits;
-use super::mime::{self, MediaType};
+use super::mime::{self, Boundary, MediaType};
 use super::multipart::Content;
+use super::policy::{self, Action, Reads};
 use super::verdict::{Direction, HeaderEdit, Part, Reason, Refusal};
 use crate::address::header_address;
-
-/// What happens to a field.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Action {
-    /// Stays; a value of more bytes than this is no encrypted message.
-    Keep(usize),
-    Delete,
-    /// The first gets this value, others are deleted.
-    Replace(&'static str),
-}
-
-struct Rule {
-    /// In lower case; a `*` at the end stands for any rest.
-    field: &'static str,
-    direction: Direction,
-    action: Action,
-}
-
-const fn row(direction: Direction, field: &'static str, action: Action) -> Rule {
-    Rule {
-        field,
-        direction,
-        action,
-    }
-}
-
-use Action::{Delete, Keep, Replace};
-use Direction::{Incoming, Outgoing};
-
-/// Bytes of a field that holds addresses; Delta Chat names each member of a group.
-const ADDRESSES: usize = 32 * 1024;
-/// Bytes of a field that holds message ids; mail programs keep some dozen in a thread.
-const THREAD: usize = 8 * 1024;
-/// Bytes of a field that holds one address, or a structured value.
-const SHORT: usize = 512;
-/// Bytes of a field that holds one word or date.
-const WORD: usize = 100;
-/// Bytes of a signature.
-const SIGNATURE: usize = 16 * 1024;
-
-/// The first row that fits decides. Outgoing fields without a row are deleted, incoming ones stay.
-const RULES: &[Rule] = &[
-    // Who and when: what mail needs to arrive and to be answered.
-    row(Outgoing, "from", Keep(SHORT)),
-    row(Outgoing, "to", Keep(ADDRESSES)),
-    row(Outgoing, "date", Keep(WORD)),
-    row(Outgoing, "message-id", Keep(SHORT)),
-    row(Outgoing, "cc", Keep(ADDRESSES)),
-    row(Outgoing, "sender", Keep(SHORT)),
-    row(Outgoing, "reply-to", Keep(SHORT)),
-    row(Outgoing, "return-path", Keep(SHORT)),
-    row(Outgoing, "in-reply-to", Keep(THREAD)),
-    row(Outgoing, "references", Keep(THREAD)),
-    // Always readable by everyone on the way: says nothing.
-    row(Outgoing, "subject", Replace("[...]")),
-    // How to read the body. The grammar looks at these.
-    row(Outgoing, "mime-version", Keep(WORD)),
-    row(Outgoing, "content-type", Keep(SHORT)),
-    row(Outgoing, "content-*", Keep(WORD)),
-    // Delta Chat's own: recognised before decryption, or steps before there is a key.
-    row(Outgoing, "chat-version", Keep(WORD)),
-    row(Outgoing, "chat-is-post-message", Keep(WORD)),
-    row(Outgoing, "secure-join*", Keep(SHORT)),
-    row(Outgoing, "autocrypt", Keep(limits::HEADER_FIELD_BYTES)),
-    // Keeps automatic answers from answering each other (RFC 3834); old mailers know Precedence.
-    row(Outgoing, "auto-submitted", Keep(WORD)),
-    row(Outgoing, "precedence", Keep(WORD)),
-    // Mailing lists (RFC 2369, RFC 2919) that are run by a bot.
-    row(Outgoing, "list-*", Keep(SHORT)),
-    // Signatures of a milter before us.
-    row(Outgoing, "dkim-signature", Keep(SIGNATURE)),
-    row(Outgoing, "arc-*", Keep(SIGNATURE)),
-    // Everything else, among it where the user is and what with: Received, X-Originating-IP, X-Mailer,
-    // User-Agent.
-    row(Outgoing, "*", Delete),
-    // What other hosts know of the way and the sender helps no one who reads the mailbox.
-    row(Incoming, "received", Delete),
-    row(Incoming, "authentication-results", Delete),
-    row(Incoming, "dkim-signature", Delete),
-];
 
 /// What the header says about the message.
 #[derive(Debug)]
@@ -98,10 +16,16 @@ pub(super) struct Header {
     too_large: bool,
     /// The first thing that keeps the message from being an encrypted one.
     fault: Option<Refusal>,
-    /// Fields that are edited and how many there were: name, rule, count.
-    edited: Vec<(Box<[u8]>, Action, u32)>,
-    /// Values of Subject and the like that need no edit because they are already right.
-    right_first: bool,
+    /// How many fields came for each row of the policy.
+    counts: [u16; policy::RULES.len()],
+    /// Fields to drop: the row, and which of the fields of that name.
+    dropped: Vec<(u8, u16)>,
+    /// Fields without a row, all of which are dropped: name and how many.
+    others: Vec<(Box<[u8]>, u32)>,
+    /// The row whose first field gets another value.
+    replaced: Option<usize>,
+    /// Bytes of names beside addresses.
+    names: usize,
     from: Author,
     content_type: Option<TopType>,
     transfer_encoding: bool,
@@ -122,8 +46,8 @@ enum Author {
 
 #[derive(Debug)]
 enum TopType {
-    Encrypted(String),
-    Mixed(String),
+    Encrypted(Boundary),
+    Mixed(Boundary),
     Report,
     Other,
 }
@@ -136,8 +60,11 @@ impl Header {
             bytes: 0,
             too_large: false,
             fault: None,
-            edited: Vec::new(),
-            right_first: false,
+            counts: [0; policy::RULES.len()],
+            dropped: Vec::new(),
+            others: Vec::new(),
+            replaced: None,
+            names: 0,
             from: Author::Missing,
             content_type: None,
             transfer_encoding: false,
@@ -152,9 +79,7 @@ impl Header {
     pub(super) fn field(&mut self, name: &[u8], value: &[u8]) {
         self.fields += 1;
         self.bytes = self.bytes.saturating_add(name.len() + value.len());
-        // Readers differ on a name with white space behind it: to some, the header ends there.
-        let clean = !name.is_empty() && name.iter().all(|byte| matches!(byte, b'!'..=b'~'));
-        let name = name.trim_ascii_end();
+        let (whole_name, name) = (name, name.trim_ascii_end());
         if self.fields > limits::HEADER_FIELDS as u64
             || self.bytes > limits::HEADER_BYTES
             || value.len() > limits::HEADER_FIELD_BYTES
@@ -163,15 +88,19 @@ impl Header {
             self.too_large = true;
             return;
         }
-        let mut lower = [0; limits::HEADER_NAME_BYTES];
-        let lower = lower.get_mut(..name.len()).unwrap_or_default();
-        lower.copy_from_slice(name);
-        lower.make_ascii_lowercase();
-        if !clean || name.contains(&b':') || !is_unstructured(value) {
+        let row = policy::row_of(self.direction, name);
+        // A name that stands in the table is one. Readers differ on white space behind it: to some,
+        // the header ends there.
+        let named = row.is_some_and(|row| !policy::is_others(row)) || is_field_name(name);
+        let named = named && name.len() == whole_name.len();
+        if !named || !is_unstructured(value) {
             self.faulty(Reason::HeaderField);
         }
-        self.apply_rule(lower, value);
-        if let Err(reason) = self.interpret(lower, value) {
+        let Some((row, rule)) = row.and_then(|row| Some((row, policy::RULES.get(row)?))) else {
+            return;
+        };
+        self.apply(row, rule.action, name, value);
+        if let Err(reason) = self.interpret(rule.reads, value) {
             self.faulty(reason);
         }
     }
@@ -188,14 +117,14 @@ impl Header {
     }
 
     /// The header has ended: what the body has to be.
-    pub(super) fn content(&self) -> Result<(Content, &str), Refusal> {
+    pub(super) fn content(&self) -> Result<(Content, Boundary), Refusal> {
         if let Some(fault) = &self.fault {
             return Err(fault.clone());
         }
         match (&self.content_type, self.secure_join) {
-            (Some(TopType::Encrypted(boundary)), _) => Ok((Content::Encrypted, boundary)),
+            (Some(TopType::Encrypted(boundary)), _) => Ok((Content::Encrypted, *boundary)),
             (Some(TopType::Mixed(boundary)), Some(step)) => match self.invite_number {
-                true => Ok((Content::Request(step), boundary)),
+                true => Ok((Content::Request(step), *boundary)),
                 false => Err(refusal(Reason::SecureJoin, 0)),
             },
             _ => Err(refusal(Reason::NotEncrypted, 0)),
@@ -210,12 +139,12 @@ impl Header {
         }
     }
 
-    /// The one address of the one From field. Outgoing it is the envelope sender.
-    pub(super) fn author(&self, sender: &[u8]) -> Result<&str, Refusal> {
-        let same = |address: &str| address.as_bytes().eq_ignore_ascii_case(sender);
+    /// Whether there is one From field with one address. Outgoing it is the envelope sender.
+    pub(super) fn check_author(&self, sender: &[u8]) -> Result<(), Refusal> {
+        let same = |address: &str| mime::is_same(address.as_bytes(), sender);
         let reason = match &self.from {
-            Author::One(address) if self.direction == Incoming || same(address) => {
-                return Ok(address);
+            Author::One(address) if self.direction == Direction::Incoming || same(address) => {
+                return Ok(());
             }
             Author::One(address) => Reason::FromMismatch {
                 header: super::reply::printable(address.as_bytes()),
@@ -237,28 +166,44 @@ impl Header {
         self.fault.is_none() && self.auto_submitted && from_daemon && is_report
     }
 
+    /// The address [`Header::check_author`] found.
+    pub(super) fn into_author(self) -> String {
+        match self.from {
+            Author::One(address) => address,
+            Author::Missing | Author::Invalid(_) => String::new(),
+        }
+    }
+
     /// The edits of a message that passes.
     pub(super) fn edits(&self) -> Vec<HeaderEdit> {
         let mut edits = Vec::new();
-        for (name, action, count) in &self.edited {
-            let name = || String::from_utf8_lossy(name).into_owned();
-            let keep = match action {
-                Replace(_) => 1,
-                _ => 0,
-            };
-            for index in (keep + 1..=*count).rev() {
-                let name = name();
-                edits.push(HeaderEdit::Delete { name, index });
-            }
-            if let Replace(value) = action
-                && !self.right_first
-            {
-                edits.push(HeaderEdit::Replace {
-                    name: name(),
-                    index: 1,
-                    value: (*value).to_owned(),
-                });
-            }
+        for (name, count) in &self.others {
+            let name = String::from_utf8_lossy(name).into_owned();
+            edits.extend((1..=*count).rev().map(|index| HeaderEdit::Delete {
+                name: name.clone(),
+                index,
+            }));
+        }
+        let name = |row: usize| {
+            policy::RULES
+                .get(row)
+                .map(|rule| rule.field.to_ascii_lowercase())
+        };
+        edits.extend(self.dropped.iter().rev().filter_map(|(row, index)| {
+            Some(HeaderEdit::Delete {
+                name: name(usize::from(*row))?,
+                index: u32::from(*index),
+            })
+        }));
+        if let Some(row) = self.replaced
+            && let Some(rule) = policy::RULES.get(row)
+            && let Action::Replace(value) = rule.action
+        {
+            edits.push(HeaderEdit::Replace {
+                name: rule.field.to_ascii_lowercase(),
+                index: 1,
+                value: value.to_owned(),
+            });
         }
         edits
     }
@@ -268,38 +213,48 @@ impl Header {
         self.fault.get_or_insert_with(|| refusal(reason, offset));
     }
 
-    fn apply_rule(&mut self, name: &[u8], value: &[u8]) {
-        let rule = RULES.iter().find(|rule| {
-            let field = rule.field.as_bytes();
-            // Most rows fall at the first letter.
-            rule.direction == self.direction
-                && (field.first() == name.first() || field == b"*")
-                && match field.strip_suffix(b"*") {
-                    Some(prefix) => name.starts_with(prefix),
-                    None => name == field,
-                }
-        });
-        let Some(Rule { action, .. }) = rule else {
-            return;
-        };
-        if let Keep(most) = action {
-            if value.len() > *most {
-                self.faulty(Reason::HeaderField);
+    fn apply(&mut self, row: usize, action: Action, name: &[u8], value: &[u8]) {
+        if policy::is_others(row) {
+            let mut name = Box::<[u8]>::from(name);
+            name.make_ascii_lowercase();
+            match self.others.iter_mut().find(|(known, _)| *known == name) {
+                Some((_, count)) => *count += 1,
+                None => self.others.push((name, 1)),
             }
             return;
         }
-        match self.edited.iter_mut().find(|(known, ..)| **known == *name) {
-            Some((.., count)) => *count += 1,
-            None => {
-                if let Replace(text) = action {
-                    self.right_first = value.trim_ascii() == text.as_bytes();
+        let Some(count) = self.counts.get_mut(row) else {
+            return;
+        };
+        *count += 1;
+        let count = *count;
+        let stays = match action {
+            Action::Keep(form) | Action::Limit(form) => match form.text_in(value) {
+                Some(text) => {
+                    self.names += text;
+                    self.names <= limits::NAMES_BYTES
                 }
-                self.edited.push((name.into(), *action, 1));
+                None => false,
+            },
+            Action::Drop => false,
+            Action::Replace(text) => {
+                if count == 1 && value.trim_ascii() != text.as_bytes() {
+                    self.replaced = Some(row);
+                }
+                count == 1
             }
+        };
+        if stays {
+            return;
+        }
+        match action {
+            Action::Keep(_) => self.faulty(Reason::HeaderField),
+            // There are fewer rows than 256.
+            _ => self.dropped.push((row as u8, count)),
         }
     }
 
-    fn interpret(&mut self, name: &[u8], value: &[u8]) -> Result<(), Reason> {
+    fn interpret(&mut self, reads: Reads, value: &[u8]) -> Result<(), Reason> {
         let once = |was: bool| {
             if was {
                 Err(Reason::HeaderField)
@@ -307,8 +262,9 @@ impl Header {
                 Ok(())
             }
         };
-        match name {
-            b"from" => {
+        match reads {
+            Reads::Nothing => Ok(()),
+            Reads::From => {
                 let second = self.from != Author::Missing;
                 self.from = match header_address(value) {
                     Some(address) if !second => Author::One(address.to_owned()),
@@ -316,7 +272,7 @@ impl Header {
                 };
                 once(second)
             }
-            b"content-type" => {
+            Reads::ContentType => {
                 once(self.content_type.is_some())?;
                 let top = top_type(value);
                 let ambiguous = top.is_none();
@@ -326,25 +282,25 @@ impl Header {
                     false => Ok(()),
                 }
             }
-            b"content-transfer-encoding" => {
+            Reads::TransferEncoding => {
                 once(std::mem::replace(&mut self.transfer_encoding, true))?;
                 match mime::is_identity_encoding(value) {
                     true => Ok(()),
                     false => Err(Reason::TransferEncoding),
                 }
             }
-            b"mime-version" => {
+            Reads::MimeVersion => {
                 once(std::mem::replace(&mut self.mime_version, true))?;
                 match is_mime_version(value.trim_ascii(), self.direction) {
                     true => Ok(()),
                     false => Err(Reason::HeaderField),
                 }
             }
-            b"auto-submitted" => {
+            Reads::AutoSubmitted => {
                 self.auto_submitted |= !value.trim_ascii().is_empty();
                 Ok(())
             }
-            b"secure-join" => {
+            Reads::SecureJoin => {
                 let second = self.secure_join.is_some();
                 self.secure_join = match value.trim_ascii() {
                     b"vc-request" => Some("vc-request"),
@@ -353,7 +309,7 @@ impl Header {
                 };
                 once(second)
             }
-            b"secure-join-invitenumber" => {
+            Reads::InviteNumber => {
                 let second = std::mem::replace(&mut self.invite_number, true);
                 let value = value.trim_ascii();
                 let token = (1..=64).contains(&value.len())
@@ -365,9 +321,13 @@ impl Header {
                     false => Err(Reason::SecureJoin),
                 }
             }
-            _ => Ok(()),
         }
     }
+}
+
+fn is_field_name(name: &[u8]) -> bool {
+    let allowed = |byte: &u8| matches!(byte, b'!'..=b'~') && *byte != b':';
+    !name.is_empty() && name.iter().all(allowed)
 }
 
 fn refusal(reason: Reason, offset: u64) -> Refusal {
@@ -381,24 +341,23 @@ fn refusal(reason: Reason, offset: u64) -> Refusal {
 /// What the Content-Type of the message says. `None`: readers differ on it.
 fn top_type(value: &[u8]) -> Option<TopType> {
     let media_type = MediaType::parse(value)?;
-    let only = |names: &[&str]| {
+    let only = |names: &[&[u8]]| {
         media_type.parameters().all(|(name, content)| {
-            names.iter().any(|known| name.eq_ignore_ascii_case(known))
+            names.iter().any(|known| mime::is_same(name, known))
                 // Proton writes it; a multipart has no use for it.
-                || name.eq_ignore_ascii_case("charset") && mime::is_ascii_charset(content)
+                || mime::is_same(name, b"charset") && mime::is_ascii_charset(content)
         })
     };
     if media_type.is("multipart/encrypted") {
         let boundary = media_type.boundary()?;
-        let openpgp = media_type
-            .parameter("protocol")?
-            .eq_ignore_ascii_case("application/pgp-encrypted");
-        return (openpgp && only(&["protocol", "boundary"]))
-            .then(|| TopType::Encrypted(boundary.to_owned()));
+        let protocol = media_type.parameter(b"protocol")?;
+        let openpgp = mime::is_same(protocol, b"application/pgp-encrypted");
+        return (openpgp && only(&[b"protocol", b"boundary"]))
+            .then_some(TopType::Encrypted(boundary));
     }
     if media_type.is("multipart/mixed") {
         return Some(match media_type.boundary() {
-            Some(boundary) if only(&["boundary"]) => TopType::Mixed(boundary.to_owned()),
+            Some(boundary) if only(&[b"boundary"]) => TopType::Mixed(boundary),
             _ => TopType::Other,
         });
     }
@@ -415,29 +374,47 @@ fn is_mime_version(value: &[u8], direction: Direction) -> bool {
     };
     let comment = comment.trim_ascii();
     comment.is_empty()
-        || direction == Incoming
+        || direction == Direction::Incoming
             && comment.len() <= 100
             && comment.starts_with(b"(")
             && comment.ends_with(b")")
 }
 
-/// Whether a value holds no control character but folds: a line break followed by white space.
+/// Whether a value holds no control character but folds: a line break followed by white space and
+/// something else. To some readers the header ends at a line of white space.
 fn is_unstructured(value: &[u8]) -> bool {
-    let is_control = |byte: &u8| (*byte < b' ' && *byte != b'\t') || *byte == 0x7f;
-    // A fold without an early end becomes vector code.
-    if !value
-        .iter()
-        .fold(false, |found, byte| found | is_control(byte))
-    {
+    if !has_control(value) {
         return true;
     }
-    let mut rest = value;
-    while let Some(at) = rest.iter().position(is_control) {
-        let (_, tail) = rest.split_at(at);
-        rest = match tail {
-            [b'\r', b'\n', b' ' | b'\t', rest @ ..] | [b'\n', b' ' | b'\t', rest @ ..] => rest,
-            _ => return false,
+    let mut lines = value.split(|&byte| byte == b'\n').peekable();
+    let mut first = true;
+    while let Some(line) = lines.next() {
+        let line = match lines.peek() {
+            Some(_) => line.strip_suffix(b"\r").unwrap_or(line),
+            None => line,
         };
+        let blank = line.iter().all(|byte| b" \t".contains(byte));
+        let fold = matches!(line, [b' ' | b'\t', ..]) && !blank;
+        if has_control(line) || !(first || fold) {
+            return false;
+        }
+        first = false;
     }
     true
+}
+
+/// Folds over blocks of fixed size become vector code.
+fn has_control(text: &[u8]) -> bool {
+    let fold = |found, byte: &u8| found | ((*byte < b' ') & (*byte != b'\t')) | (*byte == 0x7f);
+    let block = |block: &[u8; 16]| block.iter().fold(false, fold);
+    match text.last_chunk() {
+        // The last block overlaps with the one before.
+        Some(last) => {
+            let (blocks, _) = text.as_chunks();
+            blocks
+                .iter()
+                .fold(block(last), |found, next| found | block(next))
+        }
+        None => text.iter().fold(false, fold),
+    }
 }

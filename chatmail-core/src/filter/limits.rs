@@ -1,4 +1,5 @@
-//! Every limit of the check, in bytes unless it says otherwise.
+//! Every limit of the check, in bytes unless it says otherwise. How much each outgoing header field
+//! may hold stands beside its rule in `policy`.
 //!
 //! They bound memory and leave no room for a second message inside the first. All are far above
 //! what mail programs write.
@@ -11,6 +12,16 @@ pub const HEADER_BYTES: usize = 128 * 1024;
 pub const HEADER_FIELD_BYTES: usize = 32 * 1024;
 /// A field name: RFC 5322 lines are at most 78 long where possible, 76 and a colon fit.
 pub const HEADER_NAME_BYTES: usize = 76;
+/// Names beside addresses in an outgoing field, each: forty characters of any script.
+pub const NAME_BYTES: usize = 384;
+/// Names beside addresses in all outgoing fields together: a hundred and more members of a group.
+pub const NAMES_BYTES: usize = 4096;
+/// An address or link inside angle brackets, outgoing. RFC 5321 allows 254 to an address.
+pub const ADDRESS_BYTES: usize = 320;
+/// A message id inside angle brackets, outgoing.
+pub const ID_BYTES: usize = 250;
+/// A date, outgoing.
+pub const DATE_BYTES: usize = 64;
 /// A line of the body without its line end (RFC 5322 section 2.1.1).
 pub const LINE_BYTES: usize = 998;
 /// A boundary (RFC 2046 section 5.1.1).
@@ -32,7 +43,7 @@ pub const PACKETS: u32 = 2048;
 pub const PADDING_BYTES: u64 = 4096;
 /// A session key packet with a longer run of printable ASCII is text. A random packet of 1 MiB
 /// has one of 32 with probability 2^-25.
-pub const PRINTABLE_RUN: u32 = 32;
+pub const PRINTABLE_RUN: usize = 32;
 /// Addresses of all recipients whose mailbox must be asked about cleartext, together. Beyond it
 /// cleartext is refused; encrypted mail has no such limit.
 pub const RECIPIENT_BYTES: usize = 16 * 1024;

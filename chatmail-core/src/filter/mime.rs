@@ -9,8 +9,8 @@ use super::limits;
 /// A type or disposition and its parameters, borrowed from the field's value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct MediaType<'v> {
-    essence: &'v str,
-    parameters: [(&'v str, &'v str); PARAMETERS],
+    essence: &'v [u8],
+    parameters: [(&'v [u8], &'v [u8]); PARAMETERS],
     count: usize,
 }
 
@@ -21,34 +21,30 @@ impl<'v> MediaType<'v> {
     /// Reads `type/subtype; name=value…` or, for Content-Disposition, `type; name=value…`.
     /// `None`: not in the strict grammar.
     pub(super) fn parse(value: &'v [u8]) -> Option<MediaType<'v>> {
-        let value = std::str::from_utf8(value).ok()?;
-        if value.len() > limits::MIME_VALUE_BYTES
-            || value.as_bytes().windows(2).any(|pair| pair == b"=?")
-        {
+        if value.len() > limits::MIME_VALUE_BYTES {
             return None;
         }
-        let mut rest = skip_space(value)?;
-        let essence;
-        (essence, rest) = rest.split_at(
-            rest.bytes()
-                .position(|byte| !is_token(byte) && byte != b'/')
-                .unwrap_or(rest.len()),
-        );
-        let mut halves = essence.split('/');
-        let whole = halves.next().is_some_and(|half| !half.is_empty())
-            && halves.next().is_none_or(|half| !half.is_empty())
-            && halves.next().is_none();
-        if !whole {
+        let value = skip_space(value)?;
+        let (kind, mut rest) = split(value, TOKEN);
+        if let Some(after) = rest.strip_prefix(b"/") {
+            let subtype;
+            (subtype, rest) = split(after, TOKEN);
+            if subtype.is_empty() {
+                return None;
+            }
+        }
+        let (essence, _) = value.split_at(value.len() - rest.len());
+        if kind.is_empty() {
             return None;
         }
         let mut media_type = MediaType {
             essence,
-            parameters: [("", ""); PARAMETERS],
+            parameters: [(&[], &[]); PARAMETERS],
             count: 0,
         };
         loop {
             rest = skip_space(rest)?;
-            let Some(after) = rest.strip_prefix(';') else {
+            let Some(after) = rest.strip_prefix(b";") else {
                 return rest.is_empty().then_some(media_type);
             };
             rest = skip_space(after)?;
@@ -56,24 +52,20 @@ impl<'v> MediaType<'v> {
                 // A last semicolon with nothing behind it; Delta Chat wrote one for years.
                 return Some(media_type);
             }
-            let (name, after) = rest.split_once('=')?;
-            if name.is_empty() || !name.bytes().all(is_attribute) {
-                return None;
-            }
+            let (name, after) = split(rest, ATTRIBUTE);
+            let after = after.strip_prefix(b"=")?;
             let content;
-            (content, rest) = match after.strip_prefix('"') {
-                Some(quoted) => quoted.split_once('"')?,
-                None => after.split_at(
-                    after
-                        .bytes()
-                        .position(|byte| !is_token(byte))
-                        .unwrap_or(after.len()),
-                ),
+            (content, rest) = match after.strip_prefix(b"\"") {
+                Some(quoted) => {
+                    let (content, rest) = split(quoted, QUOTED);
+                    (content, rest.strip_prefix(b"\"")?)
+                }
+                None => split(after, TOKEN),
             };
-            let plain = content
-                .bytes()
-                .all(|byte| matches!(byte, b' '..=b'~') && byte != b'\\');
-            if content.is_empty() || !plain || media_type.parameter(name).is_some() {
+            // No other part of a value can hold an encoded word.
+            let encoded_word = content.contains(&b'?') && content.windows(2).any(|w| w == b"=?");
+            let twice = media_type.parameter(name).is_some();
+            if name.is_empty() || content.is_empty() || encoded_word || twice {
                 return None;
             }
             *media_type.parameters.get_mut(media_type.count)? = (name, content);
@@ -83,31 +75,62 @@ impl<'v> MediaType<'v> {
 
     /// Whether it is this type, given in lower case.
     pub(super) fn is(&self, essence: &str) -> bool {
-        self.essence.eq_ignore_ascii_case(essence)
+        is_same(self.essence, essence.as_bytes())
     }
 
     /// The value of a parameter.
-    pub(super) fn parameter(&self, name: &str) -> Option<&'v str> {
+    pub(super) fn parameter(&self, name: &[u8]) -> Option<&'v [u8]> {
         self.parameters()
-            .find(|(known, _)| known.eq_ignore_ascii_case(name))
+            .find(|(known, _)| is_same(known, name))
             .map(|(_, content)| content)
     }
 
     /// All parameters in their order.
-    pub(super) fn parameters(&self) -> impl Iterator<Item = (&'v str, &'v str)> {
+    pub(super) fn parameters(&self) -> impl Iterator<Item = (&'v [u8], &'v [u8])> {
         self.parameters.iter().take(self.count).copied()
     }
 
     /// The boundary, if it is one that every reader finds at the same places: RFC 2046 section
     /// 5.1.1 without the space, and no delimiter that is a line of the armor.
-    pub(super) fn boundary(&self) -> Option<&'v str> {
-        let boundary = self.parameter("boundary")?;
+    pub(super) fn boundary(&self) -> Option<Boundary> {
+        let boundary = self.parameter(b"boundary")?;
         let plain = boundary.len() <= limits::BOUNDARY_BYTES
-            && boundary.bytes().all(|byte| BOUNDARY.contains(byte))
-            && !boundary.starts_with("---BEGIN")
-            && !boundary.starts_with("---END");
-        plain.then_some(boundary)
+            && split(boundary, BOUNDARY).1.is_empty()
+            && !boundary.starts_with(b"---BEGIN")
+            && !boundary.starts_with(b"---END");
+        let mut delimiter = [b'-'; DELIMITER];
+        let size = boundary.len() + 2;
+        delimiter.get_mut(2..size)?.copy_from_slice(boundary);
+        plain.then_some(Boundary { delimiter, size })
     }
+}
+
+/// The longest delimiter: two dashes and a boundary.
+const DELIMITER: usize = 2 + limits::BOUNDARY_BYTES;
+
+/// A boundary, held without memory of its own.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Boundary {
+    delimiter: [u8; DELIMITER],
+    size: usize,
+}
+
+impl Boundary {
+    /// What begins each delimiter line: the boundary after two dashes.
+    pub(super) fn delimiter(&self) -> &[u8] {
+        self.delimiter.get(..self.size).unwrap_or_default()
+    }
+}
+
+impl std::fmt::Debug for Boundary {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Boundary").field(&self.size).finish()
+    }
+}
+
+/// Whether two names are the same in any case. Nearly all are spelled alike.
+pub(super) fn is_same(name: &[u8], other: &[u8]) -> bool {
+    name.len() == other.len() && (name == other || name.eq_ignore_ascii_case(other))
 }
 
 /// Whether a Content-Transfer-Encoding leaves the bytes as they are (RFC 2045 section 6.2).
@@ -115,68 +138,79 @@ pub(super) fn is_identity_encoding(value: &[u8]) -> bool {
     let value = value.trim_ascii();
     [&b"7bit"[..], b"8bit", b"binary"]
         .iter()
-        .any(|known| value.eq_ignore_ascii_case(known))
+        .any(|known| is_same(known, value))
 }
 
 /// Whether bytes written in this charset read as ASCII if they are ASCII.
-pub(super) fn is_ascii_charset(value: &str) -> bool {
-    value.eq_ignore_ascii_case("utf-8") || value.eq_ignore_ascii_case("us-ascii")
+pub(super) fn is_ascii_charset(value: &[u8]) -> bool {
+    is_same(value, b"utf-8") || is_same(value, b"us-ascii")
 }
 
 /// Skips white space and folds. `None`: a line break that is no fold.
-fn skip_space(mut text: &str) -> Option<&str> {
+fn skip_space(mut text: &[u8]) -> Option<&[u8]> {
     loop {
-        text = text.trim_start_matches([' ', '\t']);
-        let Some(after) = text
-            .strip_prefix("\r\n")
-            .or_else(|| text.strip_prefix('\n'))
-        else {
-            return Some(text);
-        };
-        if !after.starts_with([' ', '\t']) {
-            return None;
+        match text {
+            [b' ' | b'\t', rest @ ..] => text = rest,
+            [b'\n', rest @ ..] | [b'\r', b'\n', rest @ ..] => {
+                if !matches!(rest, [b' ' | b'\t', ..]) {
+                    return None;
+                }
+                text = rest;
+            }
+            _ => return Some(text),
         }
-        text = after;
     }
+}
+
+/// Splits off the bytes of a class at the beginning.
+fn split(text: &[u8], class: u8) -> (&[u8], &[u8]) {
+    let other = |byte: &u8| CLASSES[usize::from(*byte)] & class == 0;
+    text.split_at(text.iter().position(other).unwrap_or(text.len()))
 }
 
 /// `token` of RFC 2045.
-fn is_token(byte: u8) -> bool {
-    TOKEN.contains(byte)
-}
-
+const TOKEN: u8 = 1;
 /// `attribute` of RFC 2231: a token without what marks its extended form.
-fn is_attribute(byte: u8) -> bool {
-    is_token(byte) && !matches!(byte, b'*' | b'\'' | b'%')
-}
+const ATTRIBUTE: u8 = 2;
+/// What a boundary may hold.
+const BOUNDARY: u8 = 4;
+/// What may stand between quotes: no escapes.
+const QUOTED: u8 = 8;
 
-const TOKEN: Bytes = Bytes::graphic(b"()<>@,;:\\\"/[]?=");
-const BOUNDARY: Bytes = Bytes::graphic(b"!\"#$%&*;<>@[\\]^`{|}~");
-
-/// A set of bytes, built by the compiler: each byte of a header is looked up once or twice.
-struct Bytes([bool; 256]);
-
-impl Bytes {
-    /// Printable ASCII without the space and without these.
-    const fn graphic(without: &[u8]) -> Bytes {
-        let mut set = [false; 256];
-        let mut byte = b'!';
-        while byte <= b'~' {
-            set[byte as usize] = true;
-            byte += 1;
-        }
+/// The classes of each byte, built by the compiler: most bytes of a header are looked up.
+static CLASSES: [u8; 256] = {
+    const fn without(others: &[u8], byte: u8) -> bool {
         let mut at = 0;
-        while at < without.len() {
-            set[without[at] as usize] = false;
+        while at < others.len() {
+            if others[at] == byte {
+                return false;
+            }
             at += 1;
         }
-        Bytes(set)
+        true
     }
-
-    fn contains(&self, byte: u8) -> bool {
-        self.0[usize::from(byte)]
+    let mut classes = [0; 256];
+    classes[b' ' as usize] = QUOTED;
+    let mut byte = b'!';
+    while byte <= b'~' {
+        let mut class = 0;
+        if without(b"\"\\", byte) {
+            class |= QUOTED;
+        }
+        if without(b"()<>@,;:\\\"/[]?=", byte) {
+            class |= TOKEN;
+            if without(b"*'%", byte) {
+                class |= ATTRIBUTE;
+            }
+        }
+        if without(b"!\"#$%&*;<>@[\\]^`{|}~", byte) {
+            class |= BOUNDARY;
+        }
+        classes[byte as usize] = class;
+        byte += 1;
     }
-}
+    classes
+};
 
 #[cfg(test)]
 mod tests {
@@ -191,9 +225,10 @@ mod tests {
         ] {
             let media_type = MediaType::parse(value.as_bytes()).expect(value);
             assert!(media_type.is("multipart/encrypted"));
-            assert_eq!(media_type.boundary(), Some("b=1"));
-            let protocol = media_type.parameter("protocol");
-            assert_eq!(protocol, Some("application/pgp-encrypted"));
+            let boundary = media_type.boundary().expect(value);
+            assert_eq!(boundary.delimiter(), b"--b=1");
+            let protocol = media_type.parameter(b"protocol");
+            assert_eq!(protocol, Some(&b"application/pgp-encrypted"[..]));
         }
     }
 

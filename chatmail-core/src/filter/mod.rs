@@ -24,9 +24,9 @@
 //!
 //! # Map
 //!
-//! `raw` splits a stream into fields and body; `headers` reads fields and holds the table of what
-//! becomes of them; `body` cuts lines; `multipart`, `part` and `mime` are the MIME grammar; `armor`,
-//! `openpgp` and `session_key` are what is inside. [`limits`] has every number, `reply` every text.
+//! `raw` splits a stream into fields and body; `headers` reads fields, `policy` holds the
+//! table of what becomes of them and `form` measures their values; `body` cuts lines; `multipart`, `part` and `mime` are the MIME grammar; `armor`,
+//! `alphabet`, `openpgp` and `session_key` are what is inside. [`limits`] has every number, `reply` every text.
 //!
 //! ```
 //! use chatmail_core::address::MailDomain;
@@ -51,14 +51,17 @@
 //! # }
 //! ```
 
+mod alphabet;
 mod armor;
 mod body;
+mod form;
 mod headers;
 pub mod limits;
 mod mime;
 mod multipart;
 mod openpgp;
 mod part;
+mod policy;
 pub mod rate;
 mod raw;
 mod reply;
@@ -183,10 +186,9 @@ impl MessageFilter {
         self.end_of_headers();
         let outgoing = self.direction == Direction::Outgoing;
         let checked = self.header.check_size();
-        let author = match checked.and_then(|()| self.header.author(&self.sender)) {
-            Ok(author) => author.to_owned(),
-            Err(refusal) => return Ok(Verdict::Refused(refusal)),
-        };
+        if let Err(refusal) = checked.and_then(|()| self.header.check_author(&self.sender)) {
+            return Ok(Verdict::Refused(refusal));
+        }
         let encrypted = match self.body {
             Progress::Body(body, class) => body.finish().map(|seipd| (class, seipd)),
             Progress::Fault(refusal) => Err(refusal),
@@ -209,7 +211,7 @@ impl MessageFilter {
         Ok(Verdict::Accepted(Accepted {
             class,
             edits: self.header.edits(),
-            author,
+            author: self.header.into_author(),
             seipd,
         }))
     }

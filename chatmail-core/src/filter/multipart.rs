@@ -4,8 +4,9 @@
 //! differ on what to do with the rest of such a line. Around and inside the parts stands nothing
 //! but what is named here.
 
-use super::armor::Armor;
+use super::armor::{Armor, LineEnd, trim_end};
 use super::limits;
+use super::mime::Boundary;
 use super::part::{PartHeader, Role};
 use super::verdict::{Direction, Part, Reason};
 
@@ -32,9 +33,11 @@ const PREAMBLES: [&str; 4] = [
 pub(super) struct Multipart {
     direction: Direction,
     content: Content,
-    boundary: Vec<u8>,
+    boundary: Boundary,
     state: State,
     blank_lines: u32,
+    /// The current field of a part's header.
+    field: Vec<u8>,
     /// Version of the encrypted data, once they have ended.
     seipd: Option<u8>,
 }
@@ -48,7 +51,7 @@ enum State {
     /// In the first part; whether its line came.
     Version(bool),
     /// In the second part.
-    Encrypted(Box<Armor>),
+    Encrypted(Armor),
     /// In the part of a Secure-Join request; whether its line came.
     Request(bool),
     /// Behind the closing delimiter.
@@ -61,13 +64,14 @@ enum Delimiter {
 }
 
 impl Multipart {
-    pub(super) fn new(direction: Direction, content: Content, boundary: &str) -> Multipart {
+    pub(super) fn new(direction: Direction, content: Content, boundary: Boundary) -> Multipart {
         Multipart {
             direction,
             content,
-            boundary: boundary.as_bytes().to_vec(),
+            boundary,
             state: State::Preamble(false),
             blank_lines: 0,
+            field: Vec::with_capacity(128),
             seipd: None,
         }
     }
@@ -101,17 +105,17 @@ impl Multipart {
                 known.then_some(()).ok_or(Reason::Preamble)
             }
             State::Header(header, role) => {
-                if header.line(line)? {
+                if header.line(line, &mut self.field)? {
                     self.state = match role {
                         Role::Version => State::Version(false),
-                        Role::Encrypted => State::Encrypted(Box::new(Armor::new(self.direction))),
+                        Role::Encrypted => State::Encrypted(Armor::new(self.direction)),
                         Role::Request => State::Request(false),
                     };
                 }
                 Ok(())
             }
             State::Version(seen) => {
-                let known = !*seen && line.trim_ascii() == b"Version: 1";
+                let known = !*seen && trim(line) == b"Version: 1";
                 *seen = true;
                 known.then_some(()).ok_or(Reason::VersionPart)
             }
@@ -126,7 +130,7 @@ impl Multipart {
     }
 
     /// Passes over whole lines at the beginning of `chunk`; see [`Armor::bulk`].
-    pub(super) fn bulk(&mut self, chunk: &[u8], line_end: &[u8]) -> Result<usize, Reason> {
+    pub(super) fn bulk(&mut self, chunk: &[u8], line_end: LineEnd) -> Result<usize, Reason> {
         match &mut self.state {
             State::Encrypted(armor) => armor.bulk(chunk, line_end),
             _ => Ok(0),
@@ -143,10 +147,11 @@ impl Multipart {
 
     /// What delimiter the line is, if any.
     fn delimiter(&self, line: &[u8]) -> Result<Option<Delimiter>, Reason> {
-        let rest = line
-            .strip_prefix(b"--")
-            .and_then(|line| line.strip_prefix(self.boundary.as_slice()));
-        let Some(rest) = rest else {
+        // Few lines get as far as the comparison.
+        if !line.starts_with(b"--") {
+            return Ok(None);
+        }
+        let Some(rest) = line.strip_prefix(self.boundary.delimiter()) else {
             return Ok(None);
         };
         let (delimiter, padding) = match rest.strip_prefix(b"--") {
@@ -183,14 +188,22 @@ impl Multipart {
     }
 }
 
+/// A line without spaces and tabs at its ends. Other white space is none to some readers.
+fn trim(mut line: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] = line {
+        line = rest;
+    }
+    trim_end(line)
+}
+
 fn is_preamble(line: &[u8]) -> bool {
-    let line = line.trim_ascii_end();
+    let line = trim_end(line);
     let line = line.strip_suffix(b".").unwrap_or(line);
     PREAMBLES.iter().any(|known| line == known.as_bytes())
 }
 
 fn is_request(line: &[u8], content: Content) -> bool {
-    let line = line.trim_ascii();
+    let line = trim(line);
     let (name, step) = line.split_at(line.len().min(b"secure-join: ".len()));
     name.eq_ignore_ascii_case(b"secure-join: ")
         && matches!(content, Content::Request(asked) if step.eq_ignore_ascii_case(asked.as_bytes()))

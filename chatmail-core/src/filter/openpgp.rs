@@ -263,7 +263,8 @@ impl Packets {
             _ => u64::MAX,
         };
         let count = wanted.min(self.remaining).min(bytes.len() as u64);
-        self.kept.extend(bytes.iter().take(count as usize));
+        let (kept, _) = bytes.split_at(count as usize);
+        self.kept.extend_from_slice(kept);
         count
     }
 

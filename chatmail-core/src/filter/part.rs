@@ -44,13 +44,45 @@ const FILE_NAMES: [&str; 6] = [
 /// Endings of file names of incoming mail.
 const FILE_TYPES: [&str; 4] = [".asc", ".pgp", ".gpg", ".txt"];
 
+/// Fields as Delta Chat and most others write them, which need no further reading.
+const USUAL: [(Role, Field, &str); 6] = [
+    (
+        Role::Version,
+        Field::Type,
+        "Content-Type: application/pgp-encrypted; charset=\"utf-8\"",
+    ),
+    (
+        Role::Version,
+        Field::TransferEncoding,
+        "Content-Transfer-Encoding: 7bit",
+    ),
+    (
+        Role::Version,
+        Field::Type,
+        "Content-Type: application/pgp-encrypted",
+    ),
+    (
+        Role::Encrypted,
+        Field::Type,
+        "Content-Type: application/octet-stream; charset=\"utf-8\"",
+    ),
+    (
+        Role::Encrypted,
+        Field::TransferEncoding,
+        "Content-Transfer-Encoding: 7bit",
+    ),
+    (
+        Role::Encrypted,
+        Field::Type,
+        "Content-Type: application/octet-stream",
+    ),
+];
+
 /// Collects the header of one part, line by line.
 #[derive(Debug)]
 pub(super) struct PartHeader {
     direction: Direction,
     role: Role,
-    /// The current field with its folds.
-    field: Vec<u8>,
     /// Fields that came already, one bit each.
     seen: u8,
 }
@@ -75,61 +107,82 @@ impl PartHeader {
         PartHeader {
             direction,
             role,
-            field: Vec::with_capacity(128),
             seen: 0,
         }
     }
 
     /// Reads one line, without its line end. `true`: that was the empty line behind the header.
-    pub(super) fn line(&mut self, line: &[u8]) -> Result<bool, Reason> {
+    /// `field` keeps the current field with its folds between calls; it is empty at first.
+    pub(super) fn line(&mut self, line: &[u8], field: &mut Vec<u8>) -> Result<bool, Reason> {
+        let control = |byte: &u8| (*byte < b' ' && *byte != b'\t') || *byte == 0x7f;
+        if line.iter().any(control) {
+            return Err(Reason::PartHeader);
+        }
         match line.first() {
             Some(b' ' | b'\t') => {
                 // Readers differ on a fold that holds nothing, and on one that continues nothing.
-                if self.field.is_empty() || line.trim_ascii().is_empty() {
+                if field.is_empty() || line.trim_ascii().is_empty() {
                     return Err(Reason::PartHeader);
                 }
-                self.field.push(b'\n');
+                field.push(b'\n');
             }
-            Some(_) => self.field_ends()?,
+            Some(_) => self.field_ends(field)?,
             None => {
-                self.field_ends()?;
+                self.field_ends(field)?;
                 return match self.seen & Field::Type.bit() != 0 {
                     true => Ok(true),
                     false => Err(Reason::PartHeader),
                 };
             }
         }
-        if self.field.len() + line.len() > limits::MIME_VALUE_BYTES {
+        if field.len() + line.len() > limits::MIME_VALUE_BYTES {
             return Err(Reason::PartHeader);
         }
-        self.field.extend_from_slice(line);
+        field.extend_from_slice(line);
         Ok(false)
     }
 
-    fn field_ends(&mut self) -> Result<(), Reason> {
-        if self.field.is_empty() {
+    fn field_ends(&mut self, field: &mut Vec<u8>) -> Result<(), Reason> {
+        if field.is_empty() {
             return Ok(());
         }
-        let field = std::mem::take(&mut self.field);
-        let colon = field.iter().position(|&byte| byte == b':');
-        let (name, value) = field.split_at(colon.ok_or(Reason::PartHeader)?);
-        let value = value.strip_prefix(b":").unwrap_or(value);
-        let known = [
-            ("content-type", Field::Type),
-            ("content-description", Field::Description),
-            ("content-disposition", Field::Disposition),
-            ("content-transfer-encoding", Field::TransferEncoding),
-            ("mime-version", Field::MimeVersion),
-        ];
-        let kind = known
-            .iter()
-            .find(|(known, _)| name.eq_ignore_ascii_case(known.as_bytes()))
-            .map(|(_, kind)| *kind)
-            .ok_or(Reason::PartHeader)?;
+        let (kind, good) = match self.usual(field) {
+            Some(kind) => (kind, Ok(())),
+            None => self.read(field)?,
+        };
         if self.seen & kind.bit() != 0 {
             return Err(Reason::PartHeader);
         }
         self.seen |= kind.bit();
+        field.clear();
+        good
+    }
+
+    /// The kind of a field that is written as most messages have it; see [`USUAL`].
+    fn usual(&self, field: &[u8]) -> Option<Field> {
+        USUAL
+            .iter()
+            .find(|(role, _, text)| *role == self.role && text.as_bytes() == field)
+            .map(|(_, kind, _)| *kind)
+    }
+
+    /// The kind of any other field, and whether its value is good. An `Err` is no field.
+    fn read(&self, field: &[u8]) -> Result<(Field, Result<(), Reason>), Reason> {
+        let colon = field.iter().position(|&byte| byte == b':');
+        let (name, value) = field.split_at(colon.ok_or(Reason::PartHeader)?);
+        let value = value.strip_prefix(b":").unwrap_or(value);
+        let known = [
+            ("Content-Type", Field::Type),
+            ("Content-Description", Field::Description),
+            ("Content-Disposition", Field::Disposition),
+            ("Content-Transfer-Encoding", Field::TransferEncoding),
+            ("MIME-Version", Field::MimeVersion),
+        ];
+        let kind = known
+            .iter()
+            .find(|(known, _)| mime::is_same(name, known.as_bytes()))
+            .map(|(_, kind)| *kind)
+            .ok_or(Reason::PartHeader)?;
         let (good, reason) = match kind {
             Field::Type => (self.is_type(value), Reason::ContentType),
             Field::Description => (self.is_description(value), Reason::PartHeader),
@@ -137,12 +190,9 @@ impl PartHeader {
             Field::TransferEncoding => (self.is_encoding(value), Reason::TransferEncoding),
             Field::MimeVersion => (value.trim_ascii() == b"1.0", Reason::PartHeader),
         };
-        // The buffer serves the next field.
-        self.field = field;
-        self.field.clear();
         match good {
-            true => Ok(()),
-            false => Err(reason),
+            true => Ok((kind, Ok(()))),
+            false => Ok((kind, Err(reason))),
         }
     }
 
@@ -156,11 +206,11 @@ impl PartHeader {
             Role::Request => ("text/plain", true),
         };
         let known = media_type.parameters().all(|(name, content)| {
-            let is = |known: &str| name.eq_ignore_ascii_case(known);
+            let is = |known: &str| mime::is_same(name, known.as_bytes());
             is("charset") && mime::is_ascii_charset(content)
                 || is("name") && !is_request && self.is_file_name(content)
-                || is("format") && is_request && ["flowed", "fixed"].contains(&content)
-                || is("delsp") && is_request && ["yes", "no"].contains(&content)
+                || is("format") && is_request && [&b"flowed"[..], b"fixed"].contains(&content)
+                || is("delsp") && is_request && [&b"yes"[..], b"no"].contains(&content)
         });
         media_type.is(essence) && known
     }
@@ -175,7 +225,7 @@ impl PartHeader {
         MediaType::parse(value).is_some_and(|disposition| {
             (disposition.is("inline") || disposition.is("attachment"))
                 && disposition.parameters().all(|(name, content)| {
-                    name.eq_ignore_ascii_case("filename")
+                    mime::is_same(name, b"filename")
                         && self.role != Role::Request
                         && self.is_file_name(content)
                 })
@@ -189,15 +239,17 @@ impl PartHeader {
                 && value.trim_ascii().eq_ignore_ascii_case(b"quoted-printable")
     }
 
-    fn is_file_name(&self, name: &str) -> bool {
+    fn is_file_name(&self, name: &[u8]) -> bool {
         if self.direction == Direction::Outgoing {
-            return FILE_NAMES.contains(&name);
+            return FILE_NAMES.iter().any(|known| known.as_bytes() == name);
         }
         name.len() <= limits::FILE_NAME_BYTES
             && name
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
-            && FILE_TYPES.iter().any(|ending| name.ends_with(ending))
+                .iter()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(byte))
+            && FILE_TYPES
+                .iter()
+                .any(|ending| name.ends_with(ending.as_bytes()))
     }
 }
 
@@ -207,10 +259,13 @@ mod tests {
 
     fn read(direction: Direction, role: Role, header: &str) -> Result<(), Reason> {
         let mut part = PartHeader::new(direction, role);
+        let mut field = Vec::new();
         for line in header.lines() {
-            assert!(!part.line(line.as_bytes())?, "ended at {line:?}");
+            let ended = part.line(line.as_bytes(), &mut field)?;
+            assert!(!ended, "ended at {line:?}");
         }
-        assert!(part.line(b"")?, "not ended by the empty line");
+        let ended = part.line(b"", &mut field)?;
+        assert!(ended, "not ended by the empty line");
         Ok(())
     }
 
@@ -239,6 +294,14 @@ mod tests {
             ),
         ] {
             assert_eq!(read(Direction::Outgoing, role, header), Ok(()), "{header}");
+        }
+    }
+
+    #[test]
+    fn usual_fields_are_good_fields() {
+        for (role, kind, text) in USUAL {
+            let part = PartHeader::new(Direction::Outgoing, role);
+            assert_eq!(part.read(text.as_bytes()), Ok((kind, Ok(()))), "{text}");
         }
     }
 

@@ -26,7 +26,7 @@ impl RawMessage {
         RawMessage {
             filter,
             in_body: false,
-            buffer: Vec::with_capacity(512),
+            buffer: Vec::new(),
             line: 0,
             overflowed: false,
         }
@@ -40,12 +40,28 @@ impl RawMessage {
     /// The next bytes of the message.
     pub fn write(&mut self, mut chunk: &[u8]) {
         while !self.in_body {
+            let continues = matches!(chunk.first(), Some(b' ' | b'\t') | None);
+            if self.line > 0 && self.line == self.buffer.len() && !continues {
+                self.field_ends();
+            }
             let Some(end) = memchr::memchr(b'\n', chunk) else {
                 self.keep(chunk);
                 return;
             };
             let (text, rest) = chunk.split_at(end);
             chunk = rest.strip_prefix(b"\n").unwrap_or(rest);
+            // A field of one line, of which all is here, needs no copy.
+            if self.buffer.is_empty()
+                && end <= limits::HEADER_FIELD_BYTES
+                && !matches!(chunk.first(), Some(b' ' | b'\t') | None)
+            {
+                let field = line(text);
+                match field.is_empty() {
+                    true => self.header_ends(),
+                    false => give(&mut self.filter, field),
+                }
+                continue;
+            }
             self.keep(text);
             self.line_ends();
         }
@@ -79,6 +95,9 @@ impl RawMessage {
             self.buffer.truncate(self.line + 1);
             return;
         }
+        if self.buffer.capacity() == 0 {
+            self.buffer.reserve(512);
+        }
         // Doubling would hold old and new side by side: a long field gets all it may have at once.
         if size > self.buffer.capacity() && size > 2048 {
             let missing = limits::HEADER_FIELD_BYTES - self.buffer.len();
@@ -88,14 +107,13 @@ impl RawMessage {
     }
 
     fn line_ends(&mut self) {
-        if self.buffer.len() > self.line && self.buffer.ends_with(b"\r") {
-            self.buffer.pop();
-        }
+        let (_, text) = self.buffer.split_at(self.line);
+        let size = line(text).len();
+        self.buffer.truncate(self.line + size);
         match self.buffer.get(self.line) {
             None => {
                 self.field_ends();
-                self.filter.end_of_headers();
-                self.in_body = true;
+                self.header_ends();
                 return;
             }
             Some(b' ' | b'\t') if self.line > 0 => {
@@ -117,18 +135,39 @@ impl RawMessage {
         }
         let (field, _) = self.buffer.split_at(self.line);
         if let Some(field) = field.strip_suffix(b"\n") {
-            match memchr::memchr(b':', field) {
-                Some(colon) => {
-                    let (name, value) = field.split_at(colon);
-                    let value = value.strip_prefix(b":").unwrap_or(value);
-                    // As Postfix does, so that limits count the same.
-                    let value = value.strip_prefix(b" ").unwrap_or(value);
-                    self.filter.header(name, value);
-                }
-                None => self.filter.header_malformed(),
-            }
+            give(&mut self.filter, field);
         }
         self.buffer.drain(..self.line);
         self.line = 0;
+    }
+
+    fn header_ends(&mut self) {
+        self.filter.end_of_headers();
+        self.in_body = true;
+    }
+}
+
+/// A line without the CR of its line end. Of two the second is no line end: without it the first
+/// would look like one.
+fn line(text: &[u8]) -> &[u8] {
+    match text {
+        [.., b'\r', b'\r'] => text,
+        [line @ .., b'\r'] => line,
+        _ => text,
+    }
+}
+
+/// Hands a field on, without its last line end.
+fn give(filter: &mut MessageFilter, field: &[u8]) {
+    // Names are short.
+    match field.iter().position(|&byte| byte == b':') {
+        Some(colon) => {
+            let (name, value) = field.split_at(colon);
+            let value = value.strip_prefix(b":").unwrap_or(value);
+            // As Postfix does, so that limits count the same.
+            let value = value.strip_prefix(b" ").unwrap_or(value);
+            filter.header(name, value);
+        }
+        None => filter.header_malformed(),
     }
 }

@@ -168,12 +168,17 @@ fn counted(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
 
 /// Whether no run of printable ASCII is longer than chance allows.
 pub(super) fn is_no_text(bytes: &[u8]) -> bool {
-    let mut run = 0;
-    bytes.iter().all(|&byte| {
-        let printable = matches!(byte, b' '..=b'~' | b'\t' | b'\r' | b'\n');
-        run = if printable { run + 1 } else { 0 };
-        run <= limits::PRINTABLE_RUN
-    })
+    let printable = |byte: &u8| matches!(byte, b' '..=b'~' | b'\t' | b'\r' | b'\n');
+    let mut rest = bytes;
+    // The last other byte of a window that is too long for a run begins the next one: of random
+    // bytes few are looked at.
+    while let Some(window) = rest.get(..=limits::PRINTABLE_RUN) {
+        let Some(last) = window.iter().rposition(|byte| !printable(byte)) else {
+            return false;
+        };
+        rest = rest.get(last + 1..).unwrap_or_default();
+    }
+    true
 }
 
 #[cfg(test)]
@@ -247,7 +252,11 @@ mod tests {
         body[42] = b'!';
         assert_eq!(public_key(&body), None);
         assert!(is_no_text(&key(4000)));
-        assert!(!is_no_text(&[&key(100)[..], &[b'a'; 33]].concat()));
+        for before in 0..100 {
+            let text = |run: usize| [&key(before)[..], &vec![b'a'; run], &key(before)].concat();
+            assert!(is_no_text(&text(32)), "behind {before}");
+            assert!(!is_no_text(&text(33)), "behind {before}");
+        }
     }
 
     #[test]

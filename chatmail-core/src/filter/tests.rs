@@ -113,13 +113,13 @@ fn outgoing_mail_loses_what_tells_where_the_user_is_and_what_with() {
     assert_eq!(
         edits,
         [
+            delete("x-text", 1),
             delete("received", 2),
+            delete("x-originating-ip", 1),
+            delete("user-agent", 1),
+            delete("x-mailer", 1),
             delete("received", 1),
             subject(),
-            delete("x-mailer", 1),
-            delete("user-agent", 1),
-            delete("x-originating-ip", 1),
-            delete("x-text", 1),
         ]
     );
     let left = apply(&fields, &edits);
@@ -138,17 +138,83 @@ fn fields_delta_chat_and_mail_itself_need_stay() {
         ("References", "<0@localhost>"),
         ("Chat-Version", "1.0"),
         ("Chat-Is-Post-Message", "1"),
-        ("Autocrypt", "addr=alice@chat.test; keydata=AAAA"),
+        ("Autocrypt", "addr=alice@chat.test; keydata=xjMEXlh1"),
         ("Auto-Submitted", "auto-generated"),
         ("Secure-Join-Group", "Gd0x"),
         ("List-Id", "<list.chat.test>"),
-        ("Content-Language", "en"),
-        ("DKIM-Signature", "v=1; a=rsa-sha256"),
-        ("ARC-Seal", "i=1"),
-        ("Return-Path", "<alice@chat.test>"),
+        ("Cc", "Bob <bob@chat.test>, carol@chat.test"),
+        ("Reply-To", "<list@chat.test>"),
+        (
+            "List-Unsubscribe",
+            "<mailto:list@chat.test?subject=unsubscribe>",
+        ),
         ("Subject", "[...]"),
     ];
     assert_eq!(edits(Direction::Outgoing, &fields), []);
+}
+
+#[test]
+fn outgoing_mail_loses_what_only_a_relay_may_say_and_other_identities() {
+    for name in [
+        "DKIM-Signature",
+        "Authentication-Results",
+        "ARC-Seal",
+        "ARC-Message-Signature",
+        "ARC-Authentication-Results",
+        "Return-Path",
+        "Sender",
+        "Organization",
+        "Bcc",
+        "Content-Language",
+        "Content-Description",
+    ] {
+        let name = name.to_ascii_lowercase();
+        let fields = [(name.as_str(), "x"), (&name, "y")];
+        let edits = edits(Direction::Outgoing, &fields);
+        assert_eq!(edits, [delete(&name, 2), delete(&name, 1)]);
+    }
+}
+
+#[test]
+fn a_field_that_holds_text_instead_of_its_value_is_dropped() {
+    for (name, good) in [
+        ("Date", "Sun, 15 Nov 2026 16:43:21 +0000"),
+        ("Message-ID", "<1@localhost>"),
+        ("References", "<0@localhost>"),
+        ("Chat-Version", "1.0"),
+        ("Autocrypt", "addr=alice@chat.test; keydata=xjMEXlh1"),
+        ("Secure-Join-Group", "Gd0x"),
+        ("Auto-Submitted", "auto-generated"),
+    ] {
+        let text = "Attack at dawn, and bring ladders";
+        let fields = [(name, text), (name, good), (name, text)];
+        let name = name.to_ascii_lowercase();
+        let edits = edits(Direction::Outgoing, &fields);
+        assert_eq!(edits, [delete(&name, 3), delete(&name, 1)]);
+    }
+}
+
+#[test]
+fn names_beside_addresses_have_room_for_names_only() {
+    let verdict = |to: &str, cc: &str| {
+        let fields = [("To", to), ("Cc", cc)];
+        match with_fields(Direction::Outgoing, &fields) {
+            Verdict::Accepted(_) => None,
+            Verdict::Refused(refusal) => Some((refusal.reason, refusal.offset)),
+        }
+    };
+    let group = "\"Bob, the builder of bridges\" <bob@chat.test>, ".repeat(60);
+    assert_eq!(verdict(&group, "carol@chat.test"), None);
+    let refused = |field| Some((Reason::HeaderField, field));
+    assert_eq!(verdict(&group.repeat(3), ""), refused(2));
+    assert_eq!(verdict(&group, &group.repeat(2)), refused(3));
+    let text = "Attack at dawn. ".repeat(limits::NAME_BYTES / 16 + 1);
+    assert_eq!(verdict(&text, ""), refused(2));
+    assert_eq!(
+        verdict(&format!("\"{text}\" <bob@chat.test>"), ""),
+        refused(2)
+    );
+    assert_eq!(verdict("\"Bob <bob@chat.test>", ""), refused(2));
 }
 
 #[test]
@@ -164,10 +230,10 @@ fn incoming_mail_loses_signatures_and_traces_and_nothing_else() {
     assert_eq!(
         edits(Direction::Incoming, &fields),
         [
-            delete("received", 1),
             delete("dkim-signature", 2),
-            delete("dkim-signature", 1),
             delete("authentication-results", 1),
+            delete("dkim-signature", 1),
+            delete("received", 1),
         ]
     );
 }
@@ -195,13 +261,17 @@ proptest! {
     fn the_order_of_fields_changes_neither_the_verdict_nor_what_is_left(
         fields in Just(vec![
             ("Subject", "Attack"), ("Subject", "Dawn"), ("Received", "a"), ("Received", "b"),
-            ("X-Text", "c"), ("Date", "d"), ("To", "e"), ("X-Mailer", "f"),
+            ("X-Text", "c"), ("Message-ID", "<d@e>"), ("To", "e@f"), ("X-Mailer", "f"),
+            ("References", "<g@h>"), ("References", "at dawn"), ("References", "<i@j>"),
         ]).prop_shuffle()
     ) {
         let left = apply(&fields, &edits(Direction::Outgoing, &fields));
         let mut left: Vec<_> = left.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
         left.sort_unstable();
-        prop_assert_eq!(left, [("date", "d"), ("subject", "[...]"), ("to", "e")]);
+        prop_assert_eq!(left, [
+            ("message-id", "<d@e>"), ("references", "<g@h>"), ("references", "<i@j>"),
+            ("subject", "[...]"), ("to", "e@f"),
+        ]);
     }
 }
 
