@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::env;
+use std::ffi::OsString;
 use std::fs::{self, File, Permissions};
 use std::io;
 use std::os::unix::fs::PermissionsExt;
@@ -18,6 +19,7 @@ use tempfile::TempDir;
 use crate::endpoints::Endpoints;
 use crate::imap::{Answer, Imap, Security};
 use crate::mail::Mail;
+use crate::outside::Outside;
 use crate::smtp::{Door, Reply, Smtp};
 use crate::wait;
 
@@ -32,6 +34,8 @@ const LOG_TAIL: usize = 40;
 pub struct Builder {
     params: Vec<(String, String)>,
     push_url: Option<String>,
+    /// Further arguments of `cargo xtask relay`.
+    arguments: Vec<OsString>,
 }
 
 impl Builder {
@@ -44,6 +48,19 @@ impl Builder {
     /// Where it posts notifications.
     pub fn push_url(mut self, url: String) -> Builder {
         self.push_url = Some(url);
+        self
+    }
+
+    /// Exchanges mail with a relay of another domain, which runs.
+    pub fn peer(mut self, peer: &Instance) -> Builder {
+        self.arguments.extend(["--peer".into(), peer.dir().into()]);
+        self
+    }
+
+    /// Sends mail for a domain to this server.
+    pub fn route(mut self, domain: &str, server: &Outside) -> Builder {
+        let route = format!("{domain}={}", server.address());
+        self.arguments.extend(["--route".into(), route.into()]);
         self
     }
 
@@ -75,6 +92,7 @@ impl Builder {
         if let Some(url) = &self.push_url {
             command.args(["--push-url", url]);
         }
+        command.args(&self.arguments);
         let log = File::create(&output)?;
         let supervisor = command
             .stdin(Stdio::null())

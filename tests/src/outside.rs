@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use crate::mail::header_values;
 use crate::wait;
 
 /// One message, as it came over SMTP.
@@ -18,6 +19,14 @@ pub struct Received {
     pub recipients: Vec<String>,
     /// With CRLF line ends, dot-stuffing undone.
     pub message: Vec<u8>,
+}
+
+impl Received {
+    /// Of its header, with angle brackets; empty if there is none.
+    pub fn message_id(&self) -> String {
+        let mut ids = header_values(&self.message, "Message-ID");
+        ids.pop().unwrap_or_default()
+    }
 }
 
 #[derive(Default)]

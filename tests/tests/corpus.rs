@@ -122,6 +122,8 @@ fn send(smtp: &mut Smtp, log: &mut MilterLog, row: &Row, expected: &Outcome) -> 
         .unwrap_or_else(broken);
     if !reply.is_positive() {
         smtp.command("RSET").unwrap_or_else(broken);
+        // It may say that a recipient was refused.
+        log.new_entries();
         return Outcome::Unchecked { code: reply.code };
     }
     let reply = smtp.content(&row.message()).unwrap_or_else(broken);
@@ -152,6 +154,8 @@ fn changed(row: &Row) -> Option<Outcome> {
         ("raw-cr-in-header" | "raw-mixed-line-ends", _) => Some(Outcome::checked(250, "encrypted")),
         // Nor does Postfix deliver what stands behind a NUL: see mail.rs.
         ("raw-nul-in-header", _) => Some(Outcome::checked(250, "encrypted")),
+        // A recipient of ours who is not there is refused before any content.
+        ("plain-to-unknown-mailbox", _) => Some(Outcome::Unchecked { code: 550 }),
         // Mail to other domains is for users only.
         ("plain-to-other-domain", _) => Some(Outcome::Unchecked { code: 554 }),
         // The header_checks that take off Received make cleanup count MIME parts.

@@ -2,6 +2,7 @@
 
 use std::process::{Command, Stdio};
 
+use chatmail_tests::instance::Builder;
 use chatmail_tests::{Instance, deltachat};
 
 #[derive(serde::Deserialize)]
@@ -15,15 +16,32 @@ struct Times {
 
 #[test]
 fn two_profiles_onboard_join_by_invite_link_and_see_the_padlock() {
-    let python = deltachat::python().unwrap_or_else(|error| panic!("{error}"));
-    // Twenty messages and the handshake leave within seconds.
-    let relay = Instance::with()
+    let relay = roomy().start();
+    talk(&relay, &relay);
+}
+
+#[test]
+fn profiles_on_different_relays_join_by_invite_link_and_see_the_padlock() {
+    let here = roomy().param("mail_domain", "here.test").start();
+    let there = roomy()
+        .param("mail_domain", "there.test")
+        .peer(&here)
+        .start();
+    talk(&here, &there);
+}
+
+/// Twenty messages and the handshake leave within seconds.
+fn roomy() -> Builder {
+    Instance::with()
         .param("max_user_send_per_minute", 600)
         .param("max_user_send_burst_size", 100)
-        .start();
+}
+
+fn talk(alices: &Instance, bobs: &Instance) {
+    let python = deltachat::python().unwrap_or_else(|error| panic!("{error}"));
     let profiles = tempfile::tempdir().expect("temporary directory");
-    let links = ["alice", "bob"]
-        .map(|name| deltachat::login_link(relay.endpoints(), &relay.new_account(name)));
+    let links = [(alices, "alice"), (bobs, "bob")]
+        .map(|(relay, name)| deltachat::login_link(relay.endpoints(), &relay.new_account(name)));
 
     let output = Command::new(python)
         .arg(deltachat::scripts().join("two_profiles.py"))

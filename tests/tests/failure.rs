@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use chatmail_tests::filter;
 use chatmail_tests::instance::Account;
 use chatmail_tests::mail::ENCRYPTION_NEEDED;
 use chatmail_tests::process::{self, Signal};
@@ -28,7 +29,7 @@ fn a_session_that_loses_its_filter_is_told_to_try_again() {
     for smtp in &mut sending {
         assert_eq!(smtp.envelope(&alice.address, &to).expect("SMTP").code, 354);
     }
-    let killed = kill_milter(&relay);
+    let killed = filter::kill(&relay);
 
     for (smtp, mail) in sending.iter_mut().zip([&cleartext, &encrypted]) {
         let reply = smtp.content(&mail.to_bytes()).expect("SMTP");
@@ -56,7 +57,7 @@ fn nothing_passes_unchecked_while_the_filter_is_down() {
     let cleartext = Mail::cleartext(&alice.address, &bob.address).to_bytes();
     let doors = [Door::Smtps, Door::Submission];
     for _ in 0..3 {
-        kill_milter(&relay);
+        filter::kill(&relay);
         // New sessions through every door, from the crash until the filter answers for itself.
         wait::until_true("the filter to answer again", || {
             let outgoing = doors.map(|door| {
@@ -166,17 +167,6 @@ fn kill_workers(dovecot: u32) -> usize {
         (killed.len() == KILLS).then_some(())
     });
     killed.len()
-}
-
-fn kill_milter(relay: &Instance) -> u32 {
-    let pid = relay.current_endpoints().expect("endpoints").milter_pid;
-    process::signal(pid, Signal::KILL).expect("killing the milter");
-    wait::until_true("the milter to be gone", || {
-        process::all()
-            .iter()
-            .all(|process| process.pid != pid || process.command.is_empty())
-    });
-    pid
 }
 
 /// The first reply that says no, from the greeting on, or the one to the message.

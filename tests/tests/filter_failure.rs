@@ -7,6 +7,8 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use chatmail_tests::dkim::Signer;
+use chatmail_tests::dns::{self, zone};
 use chatmail_tests::filter;
 use chatmail_tests::instance::Account;
 use chatmail_tests::mail::header_values;
@@ -75,6 +77,37 @@ fn a_filter_killed_in_the_middle_of_the_content_means_later() {
         scene.wait_for_the_filter();
     }
     scene.nothing_was_accepted_and_mail_flows();
+}
+
+#[test]
+fn a_filter_killed_while_it_waits_for_dns_means_later() {
+    let relay = Instance::start();
+    let bob = relay.account("bob");
+    let signer = Signer::ed25519("elsewhere.test");
+    let silent = format!("{} 300 TIMEOUT", signer.name());
+    zone::add(relay.endpoints(), &silent).expect("zone");
+    let mail = signer.sign(&Mail::encrypted(STRANGER, &bob.address));
+    let send = || {
+        let mut smtp = Smtp::connect(relay.endpoints(), Door::Smtp).expect("SMTP");
+        let reply = smtp.send(STRANGER, &[&bob.address], &mail.to_bytes());
+        reply.expect("SMTP")
+    };
+    let reply = thread::scope(|scope| {
+        let sent = scope.spawn(send);
+        wait::until_true("a query", || {
+            dns::asked(relay.endpoints(), &signer.name()).is_ok_and(|count| count > 0)
+        });
+        filter::kill(&relay);
+        sent.join().expect("client")
+    });
+    assert!(reply.is_temporary(), "{reply}");
+    signer.publish(&relay);
+    wait::until_true("the message to pass", || {
+        let reply = send();
+        assert!(reply.code == 250 || reply.is_temporary(), "{reply}");
+        reply.code == 250
+    });
+    assert_eq!(relay.wait_for_messages(&bob, 1).len(), 1);
 }
 
 #[test]

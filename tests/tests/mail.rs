@@ -2,8 +2,10 @@
 
 use std::thread;
 
+use chatmail_tests::dkim::Signer;
 use chatmail_tests::instance::Account;
 use chatmail_tests::mail::{ENCRYPTION_NEEDED, body, header_values};
+use chatmail_tests::outside::Outside;
 use chatmail_tests::smtp::{Door, Reply, Smtp};
 use chatmail_tests::{Instance, Mail};
 
@@ -120,6 +122,7 @@ fn incoming_cleartext_needs_the_consent_of_every_recipient() {
     std::fs::remove_file(consent).expect("enforceE2EEincoming");
 
     let mail = Mail::cleartext(STRANGER, &bob.address);
+    let mail = known_signer(&relay).sign(&mail);
     let reply = deliver(&relay, STRANGER, &[&bob, &carl], &mail);
     assert_eq!(reply.to_string(), ENCRYPTION_NEEDED);
     let reply = deliver(&relay, STRANGER, &[&bob], &mail);
@@ -143,10 +146,12 @@ fn a_secure_join_request_passes_in_the_clear() {
 fn encrypted_mail_and_delivery_reports_come_in_from_other_servers() {
     let relay = Instance::start();
     let bob = relay.account("bob");
-    let mail = Mail::encrypted(STRANGER, &bob.address);
+    let signer = known_signer(&relay);
+    let mail = signer.sign(&Mail::encrypted(STRANGER, &bob.address));
     let reply = deliver(&relay, STRANGER, &[&bob], &mail);
     assert_eq!(reply.code, 250, "{reply}");
     let report = Mail::delivery_report("mailer-daemon@elsewhere.test", &bob.address);
+    let report = signer.sign(&report);
     let reply = deliver(&relay, "", &[&bob], &report);
     assert_eq!(reply.code, 250, "{reply}");
 
@@ -230,17 +235,42 @@ fn nobody_submits_without_a_login_and_nobody_relays() {
 }
 
 #[test]
-fn mail_to_nobody_comes_back_and_makes_no_account() {
+fn mail_to_nobody_is_refused_at_once_and_makes_no_account() {
     let relay = Instance::start();
     let alice = relay.account("alice");
     let nobody = relay.new_account("nobody");
-    let mail = relay.send_encrypted(&alice, &nobody);
+    let mail = Mail::encrypted(&alice.address, &nobody.address);
+    let reply = relay.send(Door::Smtps, &alice, &nobody, &mail);
+    assert_eq!(reply.to_string(), "550 5.1.1 No such mailbox");
+    assert!(!relay.mailbox(&nobody).exists());
+}
+
+#[test]
+fn mail_to_a_domain_that_no_mail_goes_to_is_refused_at_once() {
+    let relay = Instance::start();
+    let alice = relay.account("alice");
+    let mut smtp = relay.smtp(Door::Smtps, &alice);
+    let reply = smtp.envelope(&alice.address, &[STRANGER]).expect("SMTP");
+    assert_eq!(reply.code, 550, "{reply}");
+}
+
+#[test]
+fn mail_that_is_refused_elsewhere_comes_back() {
+    let outside = Outside::start().expect("server");
+    outside.refuse(STRANGER);
+    let relay = Instance::with().route("elsewhere.test", &outside).start();
+    let alice = relay.account("alice");
+    let mail = Mail::encrypted(&alice.address, STRANGER);
+    let mut smtp = relay.smtp(Door::Smtps, &alice);
+    let reply = smtp
+        .send(&alice.address, &[STRANGER], &mail.to_bytes())
+        .expect("SMTP");
+    assert_eq!(reply.code, 250, "{reply}");
     let messages = relay.wait_for_messages(&alice, 1);
     let report = String::from_utf8_lossy(&messages[0]);
     assert!(header_values(&messages[0], "Content-Type")[0].starts_with("multipart/report"));
-    assert!(report.contains(&nobody.address), "{report}");
+    assert!(report.contains("Nobody of that name here"), "{report}");
     assert!(report.contains(mail.message_id()), "{report}");
-    assert!(!relay.mailbox(&nobody).exists());
 }
 
 #[test]
@@ -284,6 +314,13 @@ fn only_this_arrives(relay: &Instance, from: &Account, to: &Account) {
         header_values(&messages[0], "Message-ID"),
         [mail.message_id()]
     );
+}
+
+/// Somebody who signs for the stranger's domain.
+fn known_signer(relay: &Instance) -> Signer {
+    let signer = Signer::ed25519("elsewhere.test");
+    signer.publish(relay);
+    signer
 }
 
 /// As another server would, on port 25.

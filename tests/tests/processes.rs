@@ -32,14 +32,14 @@ fn only_dovecot_postfix_the_filter_and_the_service_run() {
 }
 
 #[test]
-fn our_processes_have_no_socket_but_the_filters_two() {
+fn our_processes_have_no_socket_but_the_filters_three() {
     let relay = Instance::start();
     use_it(&relay);
     let endpoints = relay.endpoints();
     let serve = process::unix_sockets(endpoints.serve_pid).expect("sockets");
     assert_eq!(serve, [].into());
     let milter = process::unix_sockets(endpoints.milter_pid).expect("sockets");
-    assert_eq!(milter.len(), 2, "{milter:?}");
+    assert_eq!(milter.len(), 3, "{milter:?}");
     for path in &milter {
         let name = path
             .file_name()
@@ -47,10 +47,14 @@ fn our_processes_have_no_socket_but_the_filters_two() {
             .to_string_lossy()
             .into_owned();
         assert!(
-            ["outgoing.sock", "incoming.sock"].contains(&name.as_str()),
+            ["outgoing.sock", "incoming.sock", "internal.sock"].contains(&name.as_str()),
             "{name}"
         );
     }
+    let milter = process::listening_ports(endpoints.milter_pid).expect("sockets");
+    assert_eq!(milter, [port(&endpoints.metrics)].into());
+    let serve = process::listening_ports(endpoints.serve_pid).expect("sockets");
+    assert_eq!(serve, [].into());
     // Nor does Dovecot have a dict server: the modules answer in the process that asks.
     let run_dir = endpoints
         .dovecot_conf
@@ -89,6 +93,8 @@ fn a_stopped_relay_leaves_nothing_behind() {
         endpoints.smtps,
         endpoints.submission,
         endpoints.smtp,
+        port(&endpoints.dns),
+        port(&endpoints.metrics),
     ] {
         assert!(
             TcpStream::connect((endpoints.host.as_str(), port)).is_err(),
@@ -96,6 +102,11 @@ fn a_stopped_relay_leaves_nothing_behind() {
         );
     }
     assert!(!dir.exists() && !real_dir.exists());
+}
+
+fn port(address: &str) -> u16 {
+    let port = address.rsplit(':').next().expect("address:port");
+    port.parse().expect("port")
 }
 
 /// A login, a message, a notification's worth of work: everything that is started on demand runs.

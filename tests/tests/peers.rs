@@ -1,0 +1,110 @@
+//! Two relays exchange mail: what one signs the other verifies.
+
+use chatmail_tests::mail::{body, header_values};
+use chatmail_tests::milter_log::MilterLog;
+use chatmail_tests::smtp::Door;
+use chatmail_tests::{Instance, Mail, wait};
+
+#[test]
+fn mail_goes_both_ways_signed_and_verified() {
+    let (here, there) = pair();
+    let alice = here.account("alice");
+    let bob = there.account("bob");
+    for (from, to, sender, recipient) in
+        [(&here, &there, &alice, &bob), (&there, &here, &bob, &alice)]
+    {
+        let mut log = MilterLog::of(to);
+        let mail = Mail::encrypted(&sender.address, &recipient.address);
+        let reply = from.send(Door::Smtps, sender, recipient, &mail);
+        assert_eq!(reply.code, 250, "{reply}");
+        let messages = to.wait_for_messages(recipient, 1);
+        assert_eq!(
+            header_values(&messages[0], "Message-ID"),
+            [mail.message_id()]
+        );
+        assert_eq!(
+            header_values(&messages[0], "Return-Path"),
+            [format!("<{}>", sender.address)]
+        );
+        assert!(body(&messages[0]) == mail.body());
+        let entry = log.next("the peer's message");
+        let shown = ["direction", "verdict", "dkim"].map(|name| entry.get(name));
+        assert_eq!(shown, ["incoming", "accepted", "pass"]);
+    }
+}
+
+#[test]
+fn mail_to_nobody_at_the_peer_comes_back_to_its_sender() {
+    let (here, there) = pair();
+    let alice = here.account("alice");
+    let nobody = there.new_account("nobody");
+    let mail = Mail::encrypted(&alice.address, &nobody.address);
+    let reply = here.send(Door::Smtps, &alice, &nobody, &mail);
+    assert_eq!(reply.code, 250, "{reply}");
+    let reports = here.wait_for_messages(&alice, 1);
+    let report = String::from_utf8_lossy(&reports[0]);
+    assert!(report.contains("No such mailbox"), "{report}");
+    assert!(report.contains(mail.message_id()), "{report}");
+}
+
+#[test]
+fn a_report_that_postfix_writes_passes_at_the_peer() {
+    let (here, there) = pair();
+    let alice = here.account("alice");
+    let bob = there.account("bob");
+    let mut log = MilterLog::of(&here);
+    let mail = Mail::encrypted(&alice.address, &bob.address);
+    let mut smtp = here.smtp(Door::Smtps, &alice);
+    for command in [
+        format!("MAIL FROM:<{}>", alice.address),
+        format!("RCPT TO:<{}> NOTIFY=SUCCESS", bob.address),
+    ] {
+        assert_eq!(smtp.command(&command).expect("SMTP").code, 250);
+    }
+    assert_eq!(smtp.command("DATA").expect("SMTP").code, 354);
+    assert_eq!(smtp.content(&mail.to_bytes()).expect("SMTP").code, 250);
+
+    let reports = here.wait_for_messages(&alice, 1);
+    let from = header_values(&reports[0], "From");
+    let daemon = format!("MAILER-DAEMON@{}", there.endpoints().domain);
+    assert!(from[0].contains(&daemon), "{from:?}");
+    assert!(String::from_utf8_lossy(&reports[0]).contains(mail.message_id()));
+    let entries = wait::until("the filter's lines", || {
+        let entries = log.new_entries();
+        entries
+            .iter()
+            .any(|entry| entry.get("direction") == "incoming")
+            .then_some(entries)
+    });
+    let report = entries
+        .iter()
+        .find(|entry| entry.get("direction") == "incoming")
+        .expect("see above");
+    assert_eq!(report.get("verdict"), "accepted");
+    assert_eq!(report.reason(), "delivery-report");
+    assert_eq!(report.get("dkim"), "pass");
+}
+
+#[test]
+fn a_user_of_the_peer_who_is_disabled_gets_nothing() {
+    let (here, there) = pair();
+    let alice = here.account("alice");
+    let bob = there.account("bob");
+    std::fs::File::create(there.mailbox(&bob).join("DISABLED")).expect("DISABLED");
+    let mail = Mail::encrypted(&alice.address, &bob.address);
+    assert_eq!(here.send(Door::Smtps, &alice, &bob, &mail).code, 250);
+    let reports = here.wait_for_messages(&alice, 1);
+    assert!(String::from_utf8_lossy(&reports[0]).contains("550 5.1.1"));
+    std::fs::remove_file(there.mailbox(&bob).join("DISABLED")).expect("DISABLED");
+    assert_eq!(there.imap(&bob).select_inbox().expect("INBOX"), 0);
+}
+
+/// Two relays that know each other.
+fn pair() -> (Instance, Instance) {
+    let here = Instance::with().param("mail_domain", "here.test").start();
+    let there = Instance::with()
+        .param("mail_domain", "there.test")
+        .peer(&here)
+        .start();
+    (here, there)
+}
