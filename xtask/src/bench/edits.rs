@@ -111,9 +111,7 @@ pub(super) fn without_our_parts(
         Edit::once(format!("  chatmail_config = {}\n", config.display()), ""),
     ];
     apply(&etc.join("dovecot/dovecot.conf"), &dovecot)?;
-    let master = etc.join("postfix/master.cf");
-    without_lines(&master, "  -o { non_smtpd_milters = ", 1)?;
-    without_lines(&master, FILTER, 4)
+    without_lines(&etc.join("postfix/master.cf"), FILTER, 4)
 }
 
 /// Takes out the lines that begin so.
