@@ -71,7 +71,8 @@ pub(super) fn for_measuring(etc: &Path, lmtp_socket: &Path, outgoing: u16) -> Re
         fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
     let filter = text
         .lines()
-        .find(|line| line.starts_with(FILTER) && line.contains("outgoing"))
+        .skip_while(|line| !line.contains("=ORIGINATING"))
+        .find(|line| line.starts_with(FILTER))
         .context("no filter of outgoing mail in master.cf. The template has changed: adapt the benchmark")?;
     text.push_str(&format!(
         "127.0.0.1:{outgoing} inet n - n - 300 smtpd\n  -o cleanup_service_name=authclean\n{filter}\n"
