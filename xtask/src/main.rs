@@ -46,7 +46,9 @@ enum Chore {
     /// dclogin: link and QR code for Delta Chat, and runs until Ctrl-C. Then it stops everything it
     /// started; mailboxes are kept for the next run.
     ///
-    /// Mail servers of the distribution are left alone, and no mail leaves the machine. Dovecot
+    /// Mail servers of the distribution are left alone, and no mail leaves the machine. The filter
+    /// signs with a key of the instance's own, and asks a DNS server of the instance's own for the
+    /// keys of others: it says what DIR/dns/zone says. With --peer, two relays exchange mail. Dovecot
     /// loads auth modules from one fixed directory only: libauthdb_chatmail.so is installed there,
     /// and stays.
     ///
@@ -66,7 +68,8 @@ enum Chore {
     /// Starts two private relays with the same rendered configuration. In the one called "bare" our
     /// parts are taken out again: Dovecot has a passwd-file and a static userdb, no chatmail
     /// plugin, and a file for METADATA; Postfix has no filter. In both, Postfix discards what it
-    /// accepted. After a round to warm up, the two take turns; the table shows medians over the
+    /// accepted, and the filter neither signs nor verifies. What that costs is measured by itself:
+    /// in rows that say "dkim = false", "bare" is a whole relay with that setting. After a round to warm up, the two take turns; the table shows medians over the
     /// rounds.
     ///
     /// CPU time is user and system time of all processes of the servers that are named, those that
