@@ -25,7 +25,7 @@
 //! - No message is held: its body goes through one buffer per worker thread into a check
 //!   whose memory does not grow with the message. If the check is slower than Postfix,
 //!   Postfix waits in its write.
-//! - The log names queue ids, sizes and rules: no address, no word of a message.
+//! - The log and the metrics name queue ids, sizes and rules: no address, no word of a message.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]

@@ -333,6 +333,30 @@ fn a_daemon_without_a_sound_dkim_key_does_not_start() {
 }
 
 #[test]
+fn a_bounce_of_ours_is_signed_and_not_checked() {
+    let relay = Relay::new();
+    sign(&relay, "one");
+    let internal = socket(&relay, "internal");
+    let mut command = command(&relay);
+    command.arg(format!("--internal=unix:{}", internal.display()));
+    let daemon = Daemon::run(&mut command);
+    let mut mta = Mta::connect(&internal);
+    let bounce = Mail::cleartext("mailer-daemon@chat.test");
+    let answers = mta.transaction("", &["eve@elsewhere.test"], &bounce);
+    assert_eq!(answers.last(), Some(&Answer::Continue), "{answers:?}");
+    let signed =
+        |answer: &Answer| matches!(answer, Answer::Insert(name, _) if name == "DKIM-Signature");
+    assert!(answers.iter().any(signed), "{answers:?}");
+    let line = daemon.wait_for("queue_id=\"4DFF6990062\"");
+    assert!(
+        line.contains("direction=\"internal\" verdict=\"accepted\""),
+        "{line}"
+    );
+    daemon.stop();
+    assert!(!internal.exists());
+}
+
+#[test]
 fn a_broken_dkim_key_is_reported_and_the_old_one_signs_on() {
     let relay = Relay::new();
     sign(&relay, "one");
