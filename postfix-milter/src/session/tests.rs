@@ -115,3 +115,60 @@ proptest! {
         }
     }
 }
+
+#[tokio::test]
+async fn a_panic_while_waiting_puts_the_message_off() {
+    assert_eq!(guarded_async(async { 1 }).await, Some(1));
+    let panics = async {
+        tokio::task::yield_now().await;
+        std::panic::panic_any("no");
+    };
+    assert_eq!(guarded_async(panics).await, None);
+    // Nor is there anything to wait for without a message.
+    let mut session = session(Route::Incoming);
+    assert_eq!(reply(Ok(Some(session.decide().await))), LATER);
+    cleartext(&mut session);
+    assert!(session.end_of_message(None).unwrap().is_some());
+    assert_eq!(reply(Ok(Some(session.decide().await))), LATER);
+}
+
+#[test]
+fn internal_mail_is_neither_checked_nor_answered_before_its_end() {
+    let mut session = session(Route::Internal);
+    assert!(session.mail(b"").is_none());
+    assert_eq!(session.recipient(b"nobody@chat.test"), Ok(None));
+    session
+        .header(b"From", b" MAILER-DAEMON@chat.test")
+        .unwrap();
+    session.body(b"Your mail did not arrive.\r\n").unwrap();
+    let decision = session.end_of_message(None).unwrap();
+    assert_eq!(decision, Some(Decision::Accept(Changes::default())));
+}
+
+#[test]
+fn a_recipient_who_is_refused_has_no_say_about_cleartext() {
+    let dir = tempfile::tempdir().unwrap();
+    let mailboxes = dir.path().join("mail");
+    let mailbox = mailboxes.join("bob@chat.test");
+    std::fs::create_dir_all(&mailbox).unwrap();
+    std::fs::write(mailbox.join("password"), "").unwrap();
+    let text = format!(
+        "[params]\nmail_domain = chat.test\ndkim = false\nmailboxes_dir = {}\n",
+        mailboxes.display()
+    );
+    let file = dir.path().join("chatmail.ini");
+    std::fs::write(&file, text).unwrap();
+    let policy = Policy::new(&Config::load(&file).unwrap()).unwrap();
+    let mut session = Session::new(Route::Incoming, Arc::new(policy));
+    session.mail(b"carol@elsewhere.test");
+    let refused = session.recipient(b"nobody@chat.test").unwrap().unwrap();
+    assert_eq!(refused.to_string(), "550 5.1.1 No such mailbox");
+    assert_eq!(session.recipient(b"bob@chat.test"), Ok(None));
+    session.header(b"From", b" carol@elsewhere.test").unwrap();
+    session.body(b"Shall we have lunch?\r\n").unwrap();
+    let decision = session.end_of_message(None).unwrap();
+    assert!(
+        matches!(decision, Some(Decision::Accept(_))),
+        "{decision:?}"
+    );
+}
