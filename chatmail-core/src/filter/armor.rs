@@ -68,7 +68,10 @@ impl Armor {
 
     /// Reads one line, without its line end.
     pub(super) fn line(&mut self, line: &[u8]) -> Result<(), Reason> {
-        let line = trim_end(line);
+        let (padded, line) = (line, trim_end(line));
+        if padded.len() - line.len() > limits::TRAILING_SPACE {
+            return Err(Reason::Armor);
+        }
         match self.state {
             State::Begin | State::End if line.is_empty() => {
                 self.blank_lines += 1;

@@ -30,6 +30,8 @@ pub const BOUNDARY_BYTES: usize = 70;
 pub const MIME_VALUE_BYTES: usize = 512;
 /// Empty lines in a row where the grammar allows any (a number): their count carries text too.
 pub const BLANK_LINES: u32 = 8;
+/// White space at the end of a delimiter or a line of the armor, where standards allow any amount.
+pub const TRAILING_SPACE: usize = 8;
 /// A file name in `name=` or `filename=`, incoming.
 pub const FILE_NAME_BYTES: usize = 40;
 /// All header lines of the armor together, incoming.
@@ -44,6 +46,9 @@ pub const PADDING_BYTES: u64 = 4096;
 /// A session key packet with a longer run of printable ASCII is text. A random packet of 1 MiB
 /// has one of 32 with probability 2^-25.
 pub const PRINTABLE_RUN: usize = 32;
+/// Session key packets that are together at least this long are text if three of four bytes are
+/// printable ASCII; of random bytes three of eight are.
+pub const PRINTABLE_SAMPLE: u64 = 128;
 /// Addresses of all recipients whose mailbox must be asked about cleartext, together. Beyond it
 /// cleartext is refused; encrypted mail has no such limit.
 pub const RECIPIENT_BYTES: usize = 16 * 1024;

@@ -159,7 +159,8 @@ impl Multipart {
             None => (Delimiter::Part, rest),
         };
         // RFC 2046 calls white space here transport padding.
-        match padding.iter().all(|byte| b" \t".contains(byte)) {
+        let fits = padding.len() <= limits::TRAILING_SPACE;
+        match fits && padding.iter().all(|byte| b" \t".contains(byte)) {
             true => Ok(Some(delimiter)),
             false => Err(Reason::Delimiter),
         }

@@ -24,6 +24,8 @@ pub(super) struct Packets {
     generation: Option<Generation>,
     packets: u32,
     session_key_bytes: u64,
+    /// How many of them are printable ASCII.
+    session_key_text: u64,
     padding_bytes: u64,
 }
 
@@ -79,6 +81,7 @@ impl Packets {
             generation: None,
             packets: 0,
             session_key_bytes: 0,
+            session_key_text: 0,
             padding_bytes: 0,
         }
     }
@@ -287,6 +290,11 @@ impl Packets {
             }
         };
         let generation = generation.ok_or(Reason::SessionKeyPacket)?;
+        self.session_key_text += session_key::printable(&self.kept);
+        let sample = self.session_key_bytes >= limits::PRINTABLE_SAMPLE;
+        if sample && self.session_key_text / 3 >= self.session_key_bytes / 4 {
+            return Err(Reason::SessionKeyPacket);
+        }
         // RFC 9580 section 10.3.2.1: the two families never meet in one message.
         if *self.generation.get_or_insert(generation) != generation {
             return Err(Reason::SessionKeyPacket);

@@ -166,14 +166,29 @@ fn counted(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     bytes.split_at_checked(usize::from(size))
 }
 
+/// How many bytes are printable ASCII.
+pub(super) fn printable(bytes: &[u8]) -> u64 {
+    let count = |bytes: &[u8]| {
+        bytes
+            .iter()
+            .map(|byte| u8::from(is_printable(byte)))
+            .sum::<u8>()
+    };
+    // Sums of one octet are quick, and a block of this size fits one.
+    bytes.chunks(128).map(|block| u64::from(count(block))).sum()
+}
+
+fn is_printable(byte: &u8) -> bool {
+    matches!(byte, b' '..=b'~' | b'\t' | b'\r' | b'\n')
+}
+
 /// Whether no run of printable ASCII is longer than chance allows.
 pub(super) fn is_no_text(bytes: &[u8]) -> bool {
-    let printable = |byte: &u8| matches!(byte, b' '..=b'~' | b'\t' | b'\r' | b'\n');
     let mut rest = bytes;
     // The last other byte of a window that is too long for a run begins the next one: of random
     // bytes few are looked at.
     while let Some(window) = rest.get(..=limits::PRINTABLE_RUN) {
-        let Some(last) = window.iter().rposition(|byte| !printable(byte)) else {
+        let Some(last) = window.iter().rposition(|byte| !is_printable(byte)) else {
             return false;
         };
         rest = rest.get(last + 1..).unwrap_or_default();
@@ -257,6 +272,14 @@ mod tests {
             assert!(is_no_text(&text(32)), "behind {before}");
             assert!(!is_no_text(&text(33)), "behind {before}");
         }
+    }
+
+    #[test]
+    fn printable_bytes_are_counted() {
+        let text = b"Attack at dawn.\r\n\0\xff".repeat(50);
+        assert_eq!(printable(&text), 17 * 50);
+        assert_eq!(printable(&[b'a'; 1000]), 1000);
+        assert_eq!(printable(b""), 0);
     }
 
     #[test]

@@ -167,7 +167,102 @@ fn generate(name: &str) -> Option<Vec<u8>> {
             }
             text
         }
+        // Valid passphrase packets of 4 bytes each.
+        "session-keys-ten-thousand" => {
+            armored(&[[0xc3, 4, 4, 9, 0, 8].repeat(10_000), data(100)].concat())
+        }
+        // One packet that says it is a megabyte long, and is.
+        "session-key-megabyte" => {
+            let mut packets = vec![0xc1, 255, 0, 0x10, 0, 0];
+            packets.extend(text(1024 * 1024));
+            packets.extend(data(100));
+            armored(&packets)
+        }
+        // Packets for RSA keys of 2048 bits, each of which is text with a byte of noise now and then.
+        "session-keys-noisy-text" => {
+            let mut packets = Vec::new();
+            for _ in 0..500 {
+                packets.extend([0xc1, 192, 76, 3, 0, 0, 0, 0, 0, 0, 0, 0, 1, 8, 0]);
+                packets.extend(text(256).chunks(32).flat_map(|chunk| {
+                    let mut chunk = chunk.to_vec();
+                    chunk[31] = 0x80;
+                    chunk
+                }));
+            }
+            packets.extend(data(100));
+            armored(&packets)
+        }
+        // The recipients of a large group: keys that are keys.
+        "session-keys-many-recipients" => {
+            let mut packets = Vec::new();
+            for at in 0..500 {
+                packets.extend([0xc1, 192, 76, 3, 0, 0, 0, 0, 0, 0, 0, 0, 1, 8, 0]);
+                packets.extend(noise(at, 256));
+            }
+            packets.extend(data(100));
+            armored(&packets)
+        }
+        "seipd-three-megabytes" => armored(&data(3_000_000)),
         _ => return None,
     };
     Some(message.into_bytes())
+}
+
+fn text(size: usize) -> Vec<u8> {
+    b"Attack at dawn. "
+        .iter()
+        .copied()
+        .cycle()
+        .take(size)
+        .collect()
+}
+
+/// Bytes that look random.
+fn noise(seed: u32, size: usize) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(2_654_435_761) | 1;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 17;
+        state ^= state << 5;
+        (state >> 11) as u8
+    };
+    (0..size).map(|_| next()).collect()
+}
+
+/// Encrypted data of version 1 with a body of `size` bytes.
+fn data(size: usize) -> Vec<u8> {
+    let mut packet = vec![0xd2, 255];
+    packet.extend((size as u32).to_be_bytes());
+    packet.push(1);
+    packet.extend(noise(1, size - 1));
+    packet
+}
+
+/// A message with these packets, laid out as Delta Chat does it.
+fn armored(packets: &[u8]) -> String {
+    let alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut armor = String::new();
+    for (line, bytes) in packets.chunks(48).enumerate() {
+        if line > 0 {
+            armor.push_str("\r\n");
+        }
+        for quantum in bytes.chunks(3) {
+            let mut bits = [0; 4];
+            bits[1..=quantum.len()].copy_from_slice(quantum);
+            let bits = u32::from_be_bytes(bits);
+            for at in 0..4 {
+                armor.push(match at <= quantum.len() {
+                    true => char::from(alphabet[(bits >> (18 - 6 * at)) as usize & 63]),
+                    false => '=',
+                });
+            }
+        }
+    }
+    format!(
+        "From: <alice@chat.test>\r\nMIME-Version: 1.0\r\n\
+         Content-Type: multipart/encrypted; protocol=\"application/pgp-encrypted\"; boundary=b\r\n\
+         \r\n--b\r\nContent-Type: application/pgp-encrypted\r\n\r\nVersion: 1\r\n\r\n\
+         --b\r\nContent-Type: application/octet-stream\r\n\r\n\
+         -----BEGIN PGP MESSAGE-----\r\n\r\n{armor}\r\n-----END PGP MESSAGE-----\r\n\r\n--b--\r\n"
+    )
 }

@@ -3,6 +3,7 @@
 //! Nothing here passes or fails by time. A machine that is busy with other things changes every figure, so both relays
 //! run side by side, are measured in turn, and are compared round by round.
 
+mod check;
 mod clients;
 mod delivery;
 mod dkim;
@@ -41,6 +42,7 @@ Examples:
   cargo xtask bench                                 everything, about five minutes after the build
   cargo xtask bench relay --only login --rounds 3   a short look at one thing
   cargo xtask bench --json bench.json               the figures of each round, for a script
+  cargo xtask bench check                           the encryption check alone, with its targets
 
 What there is to measure:
   session    private memory of an imap process after LOGIN and SELECT, and after GETMETADATA
@@ -75,6 +77,8 @@ enum Subject {
     /// A whole relay
     #[default]
     Relay,
+    /// The encryption check alone, next to a whole-message check
+    Check,
 }
 
 /// In the order in which they are measured: memory of fresh processes first.
@@ -114,6 +118,7 @@ impl Part {
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     match options.subject {
         Subject::Relay => relay(options),
+        Subject::Check => check::run(options.rounds, options.json.as_deref()),
     }
 }
 
