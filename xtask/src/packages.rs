@@ -55,6 +55,7 @@ pub(crate) const TESTS: &[Package] = &[
         "its mail parser is a second opinion on what passes",
     ),
     package("mandoc", "looks for mistakes in the man pages"),
+    package("systemd", "systemd-analyze checks the unit files"),
     package(
         "python3-venv",
         "a place for Delta Chat from PyPI, the client of the end-to-end tests",
