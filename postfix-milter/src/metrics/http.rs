@@ -103,11 +103,12 @@ fn answer(request: &Request<Incoming>, encode: impl Fn() -> String) -> Response<
 mod tests {
     use super::*;
     use crate::listener::{Access, Endpoint};
+    use std::net::SocketAddr;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpStream;
 
-    /// Whatever comes back before the server hangs up.
-    async fn ask(request: &[u8]) -> String {
+    /// A server on a port of its own, as long as the runtime lives.
+    async fn server() -> SocketAddr {
         let endpoint: Endpoint = "inet:0@127.0.0.1".parse().unwrap();
         let access = Access {
             mode: 0o600,
@@ -115,13 +116,21 @@ mod tests {
         };
         let listener = Listener::bind(&endpoint, access).unwrap();
         let address = listener.tcp_address().unwrap();
-        let server = tokio::spawn(serve(listener, || "# EOF\n".to_owned()));
-        let mut stream = TcpStream::connect(address).await.unwrap();
+        tokio::spawn(serve(listener, || "# EOF\n".to_owned()));
+        address
+    }
+
+    /// Whatever comes back before the server hangs up.
+    async fn ask(request: &[u8]) -> String {
+        let mut stream = TcpStream::connect(server().await).await.unwrap();
         // A server that has heard enough may hang up in the middle.
         let _ = stream.write_all(request).await;
+        read(&mut stream).await
+    }
+
+    async fn read(stream: &mut TcpStream) -> String {
         let mut answer = Vec::new();
         let _ = stream.read_to_end(&mut answer).await;
-        server.abort();
         String::from_utf8(answer).unwrap()
     }
 
@@ -159,5 +168,26 @@ mod tests {
         let long = format!("GET /metrics HTTP/1.1\r\nX: {}", "a".repeat(100_000));
         let answer = ask(long.as_bytes()).await;
         assert!(!answer.contains("200 OK"), "{answer}");
+    }
+
+    /// On a clock that jumps ahead when everybody waits.
+    #[tokio::test(start_paused = true)]
+    async fn clients_that_say_nothing_hold_up_others_for_a_while_only() {
+        let started = tokio::time::Instant::now();
+        let address = server().await;
+        let mut silent = Vec::new();
+        for _ in 0..MOST_CONNECTIONS {
+            silent.push(TcpStream::connect(address).await.unwrap());
+        }
+        let mut monitor = TcpStream::connect(address).await.unwrap();
+        let request = b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n";
+        monitor.write_all(request).await.unwrap();
+        let answer = read(&mut monitor).await;
+        assert!(answer.contains("200 OK"), "{answer}");
+        assert!(started.elapsed() >= PATIENCE);
+        for mut stream in silent {
+            assert_eq!(read(&mut stream).await, "");
+        }
+        assert!(started.elapsed() < PATIENCE * 2);
     }
 }
