@@ -2,6 +2,9 @@
 //! measures all of it.
 
 mod common;
+#[path = "corpus/mod.rs"]
+mod corpus;
+mod oracle;
 
 use chatmail_core::filter::{Class, Direction, MessageFilter, RawMessage, Verdict};
 use peak_alloc::PeakAlloc;
@@ -15,7 +18,7 @@ const LIMIT: usize = 64 * 1024;
 const USUAL: usize = 32 * 1024;
 
 /// Bytes the check needed beyond what was there before, and its verdict.
-fn measure(chunks: impl Iterator<Item = &'static [u8]>) -> (usize, Verdict) {
+fn measure<'m>(chunks: impl Iterator<Item = &'m [u8]>) -> (usize, Verdict) {
     let mailboxes = common::mailboxes();
     let before = ALLOCATOR.current_usage();
     ALLOCATOR.reset_peak_usage();
@@ -84,5 +87,20 @@ fn a_check_needs_little_memory_whatever_the_size_of_the_message() {
         let (bytes, verdict) = measure(chunks);
         assert!(matches!(verdict, Verdict::Refused(_)), "{verdict:?}");
         assert!(bytes < LIMIT, "{bytes} bytes behind {start:?}");
+    }
+
+    // What the corpus has, and what a fuzzer found.
+    for row in corpus::rows() {
+        let message = row.message();
+        let (bytes, _) = measure(message.chunks(65_535));
+        assert!(bytes < LIMIT, "{bytes} bytes for {}", row.name);
+    }
+    for message in oracle::fuzz_corpus() {
+        let (bytes, _) = measure(std::iter::once(&*message));
+        assert!(
+            bytes < LIMIT,
+            "{bytes} bytes for {}",
+            String::from_utf8_lossy(&message)
+        );
     }
 }
