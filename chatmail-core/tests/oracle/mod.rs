@@ -89,7 +89,11 @@ fn alike(one: &Verdict, other: &Verdict) -> bool {
 
 fn second_opinion(direction: Direction, message: &[u8], accepted: &Accepted) -> Result<(), String> {
     readers::mail_parser_agrees(direction, message, accepted)?;
-    lines::account_for_every_line(direction, message, accepted.class)
+    lines::account_for_every_line(direction, message, accepted.class)?;
+    match direction {
+        Direction::Outgoing => lines::edits_are_complete(message, accepted),
+        Direction::Incoming => Ok(()),
+    }
 }
 
 /// The messages that the fuzz target `message` has collected.

@@ -117,3 +117,54 @@ pub(super) fn class(class: Class) -> &'static str {
         Class::Cleartext => "not encrypted, but every recipient accepts cleartext",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use chatmail_core::filter::limits;
+
+    use super::*;
+
+    #[test]
+    fn numbers_are_those_of_the_filter() {
+        for (reason, direction, text) in [
+            (
+                Reason::HeaderTooLarge,
+                Direction::Incoming,
+                format!("{} fields", limits::HEADER_FIELDS),
+            ),
+            (
+                Reason::HeaderTooLarge,
+                Direction::Incoming,
+                format!("{} KiB, ", limits::HEADER_BYTES / 1024),
+            ),
+            (
+                Reason::HeaderTooLarge,
+                Direction::Incoming,
+                format!("{} KiB and", limits::HEADER_FIELD_BYTES / 1024),
+            ),
+            (
+                Reason::HeaderTooLarge,
+                Direction::Incoming,
+                format!("{} bytes", limits::HEADER_NAME_BYTES),
+            ),
+            (
+                Reason::Line,
+                Direction::Incoming,
+                format!("{} bytes", limits::LINE_BYTES),
+            ),
+            (
+                Reason::ArmorHeader,
+                Direction::Incoming,
+                format!("{} bytes", limits::ARMOR_HEADER_BYTES),
+            ),
+            (
+                Reason::SessionKeyPacket,
+                Direction::Incoming,
+                format!("{} MiB", limits::SESSION_KEY_BYTES / 1024 / 1024),
+            ),
+        ] {
+            let rule = explain(&reason, direction).expect("explained").rule;
+            assert!(rule.contains(&text), "{text} is not in: {rule}");
+        }
+    }
+}
