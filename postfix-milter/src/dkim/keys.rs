@@ -3,7 +3,7 @@
 //! Only keys are remembered. That there is none, or that the DNS was in trouble, is asked anew for
 //! each message: a key published a minute ago must count.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -19,6 +19,7 @@ use mail_auth::hickory_resolver::net::{DnsError, NetError};
 use mail_auth::hickory_resolver::proto::op::ResponseCode;
 use mail_auth::hickory_resolver::proto::rr::{Name, RData};
 use mail_auth::hickory_resolver::{TokioResolver, system_conf};
+use tracing::warn;
 
 use super::tags;
 
@@ -82,14 +83,10 @@ impl Keys {
     ///
     /// # Errors
     ///
-    /// The system names no DNS servers.
+    /// The library cannot be set up.
     pub(super) fn new(servers: &[SocketAddr]) -> Result<Keys, String> {
         let config = match servers {
-            [] => {
-                let (config, _) = system_conf::read_system_conf()
-                    .map_err(|e| format!("no DNS server in /etc/resolv.conf: {e}"))?;
-                config
-            }
+            [] => system_servers(),
             _ => {
                 let servers = servers.iter().map(name_server).collect();
                 ResolverConfig::from_parts(None, Vec::new(), servers)
@@ -177,6 +174,18 @@ impl Keys {
                 until,
             })
             .ok_or(NoKey::None)
+    }
+}
+
+/// Those of `/etc/resolv.conf` as it is now. Without any, the one on this machine: resolv.conf(5).
+fn system_servers() -> ResolverConfig {
+    match system_conf::read_system_conf() {
+        Ok((config, _)) => config,
+        Err(error) => {
+            warn!(%error, "no DNS server in /etc/resolv.conf: asking the one on 127.0.0.1");
+            let server = NameServerConfig::udp_and_tcp(Ipv4Addr::LOCALHOST.into());
+            ResolverConfig::from_parts(None, Vec::new(), vec![server])
+        }
     }
 }
 

@@ -1,7 +1,8 @@
 //! A DNS server on loopback that says what a test wants.
 
 use std::collections::HashMap;
-use std::net::{SocketAddr, UdpSocket};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::sync::{Arc, Mutex};
 
 use mail_auth::hickory_resolver::proto::op::{Message, OpCode, ResponseCode};
@@ -14,6 +15,8 @@ pub enum Says {
     /// A text in strings of at most this many octets, and for how many seconds it holds.
     Text(String, usize, u32),
     Alias(String, u32),
+    /// A text that is told by TCP only.
+    Long(String),
     /// The name exists, the record does not.
     Nothing,
     Code(ResponseCode),
@@ -34,15 +37,39 @@ pub struct Dns {
 
 impl Dns {
     pub fn start() -> Dns {
-        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        // The port that one gives must be free for the other.
+        let (socket, listener) = std::iter::repeat_with(|| UdpSocket::bind("127.0.0.1:0").unwrap())
+            .find_map(|socket| {
+                let listener = TcpListener::bind(socket.local_addr().unwrap()).ok()?;
+                Some((socket, listener))
+            })
+            .unwrap();
         let address = socket.local_addr().unwrap();
         let shared = Arc::new(Mutex::new(Shared::default()));
+        let zone = Arc::clone(&shared);
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let mut stream = stream.unwrap();
+                let mut length = [0; 2];
+                while stream.read_exact(&mut length).is_ok() {
+                    let mut query = vec![0; u16::from_be_bytes(length).into()];
+                    stream.read_exact(&mut query).unwrap();
+                    let query = Message::from_vec(&query).unwrap();
+                    let answer = answer(&query, true, &mut zone.lock().unwrap()).unwrap();
+                    let answer = answer.to_vec().unwrap();
+                    let length = u16::try_from(answer.len()).unwrap().to_be_bytes();
+                    stream
+                        .write_all(&[&length, answer.as_slice()].concat())
+                        .unwrap();
+                }
+            }
+        });
         let zone = Arc::clone(&shared);
         std::thread::spawn(move || {
             let mut buffer = [0; 4096];
             while let Ok((length, client)) = socket.recv_from(&mut buffer) {
                 let query = Message::from_vec(&buffer[..length]).unwrap();
-                if let Some(answer) = answer(&query, &mut zone.lock().unwrap()) {
+                if let Some(answer) = answer(&query, false, &mut zone.lock().unwrap()) {
                     socket.send_to(&answer.to_vec().unwrap(), client).unwrap();
                 }
             }
@@ -66,7 +93,7 @@ impl Dns {
     }
 }
 
-fn answer(query: &Message, shared: &mut Shared) -> Option<Message> {
+fn answer(query: &Message, by_tcp: bool, shared: &mut Shared) -> Option<Message> {
     let question = query.queries[0].clone();
     let name = question.name().to_string();
     let name = name.trim_end_matches('.').to_ascii_lowercase();
@@ -82,6 +109,11 @@ fn answer(query: &Message, shared: &mut Shared) -> Option<Message> {
         Some(Says::Text(text, most, ttl)) => {
             let strings = text.as_bytes().chunks(*most).collect();
             answer.add_answer(record(*ttl, RData::TXT(TXT::from_bytes(strings))));
+        }
+        Some(Says::Long(_)) if !by_tcp => answer.metadata.truncation = true,
+        Some(Says::Long(text)) => {
+            let strings = text.as_bytes().chunks(255).collect();
+            answer.add_answer(record(3600, RData::TXT(TXT::from_bytes(strings))));
         }
         Some(Says::Alias(target, ttl)) => {
             let target = Name::from_ascii(format!("{target}.")).unwrap();

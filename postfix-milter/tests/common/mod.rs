@@ -6,6 +6,7 @@
 pub mod dns;
 pub mod filter;
 pub mod signer;
+pub mod site;
 
 use std::fs;
 use std::io::{self, Read, Write};
