@@ -21,6 +21,10 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{Layer, fmt, registry};
 
 use crate::cli::{Cli, LogLevel};
 use crate::failure::{Failure, exit};
@@ -199,16 +203,18 @@ fn raise_descriptor_limit() {
 }
 
 /// Plain lines on standard error; the journal adds the time itself.
+///
+/// Of this crate only: libraries that look up names or read requests would write down whose.
 fn start_log(level: LogLevel) {
-    let log = tracing_subscriber::fmt()
-        .with_max_level(level.filter())
+    let ours = Targets::new().with_target(env!("CARGO_CRATE_NAME"), level.filter());
+    let log = fmt::layer()
         .with_writer(io::stderr)
         .with_ansi(false)
         .with_target(false);
     if std::env::var_os("JOURNAL_STREAM").is_some() {
-        log.without_time().init();
+        registry().with(log.without_time().with_filter(ours)).init();
     } else {
-        log.init();
+        registry().with(log.with_filter(ours)).init();
     }
     // A panic's own message may quote what it worked on: mail.
     std::panic::set_hook(Box::new(|panic| {

@@ -5,6 +5,7 @@
 mod common;
 
 use std::collections::BTreeSet;
+use std::fmt::Display;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
@@ -16,6 +17,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
+use common::dns::Dns;
+use common::signer::Key;
 use common::{Answer, Mail, Mta, Relay, socket, wait_until};
 use rustix::process::{Pid, Resource, Signal, geteuid, getrlimit, kill_process, setrlimit};
 
@@ -290,10 +293,15 @@ MC4CAQAwBQYDK2VwBCIEINTuctv5E1hK1bbY8fdp+K06/nwoy/HU++CXqI9EdVhC
 
 /// Switches DKIM on, with a key in the relay's directory.
 fn sign(relay: &Relay, selector: &str) {
+    // Nobody listens there.
+    sign_and_ask(relay, selector, "127.0.0.1:1");
+}
+
+fn sign_and_ask(relay: &Relay, selector: &str, resolver: impl Display) {
     let key = relay.path("dkim.pem");
     let text = format!(
         "[params]\nmail_domain = chat.test\nmailboxes_dir = {}\ndkim_selector = {selector}\n\
-         dkim_key_file = {}\ndns_resolver = 127.0.0.1:1\nmax_user_send_burst_size = 100\n",
+         dkim_key_file = {}\ndns_resolver = {resolver}\nmax_user_send_burst_size = 100\n",
         relay.path("mail").display(),
         key.display()
     );
@@ -354,6 +362,40 @@ fn a_bounce_of_ours_is_signed_and_not_checked() {
     );
     daemon.stop();
     assert!(!internal.exists());
+}
+
+#[test]
+fn the_longest_log_does_not_tell_who_wrote_either() {
+    let relay = Relay::new();
+    let dns = Dns::start();
+    let (key, name) = (Key::fresh(), "sel._domainkey.elsewhere.test");
+    dns.text(name, &key.record());
+    sign_and_ask(&relay, "one", dns.address);
+    let metrics = relay.path("metrics.sock");
+    let mut command = command(&relay);
+    command.args(["--log-level", "debug"]);
+    command.arg(format!("--metrics=unix:{}", metrics.display()));
+    let daemon = Daemon::run(&mut command);
+    let mut mta = Mta::connect(&socket(&relay, "incoming"));
+    let eve = "eve@elsewhere.test";
+    for selector in ["sel", "unknown"] {
+        let mail = Mail::encrypted(eve).signed(&key, "elsewhere.test", selector);
+        mta.transaction(eve, &[ALICE], &mail);
+    }
+    assert!(dns.asked().iter().any(|asked| asked == name));
+    http(&metrics, "eve@elsewhere.test\r\n\r\n");
+    mta.write(&[0xff; 4]);
+    drop(mta);
+    let (_, log) = daemon.stop();
+    assert!(
+        log.iter().any(|line| line.contains("dkim=\"pass\"")),
+        "{log:#?}"
+    );
+    for line in &log {
+        for secret in ["eve", "elsewhere", "alice", "_domainkey"] {
+            assert!(!line.contains(secret), "{line}");
+        }
+    }
 }
 
 #[test]
