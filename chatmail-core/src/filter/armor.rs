@@ -189,8 +189,15 @@ impl Armor {
             self.carry(character)?;
             characters = rest;
         }
-        let (quanta, tail) = characters.as_chunks::<4>();
-        for block in quanta.chunks(BLOCK) {
+        let (mut quanta, tail) = characters.as_chunks::<4>();
+        while !quanta.is_empty() {
+            // Ciphertext behind a packet header is passed over.
+            let left = 3 * quanta.len() as u64;
+            if self.packets.skippable() >= left {
+                self.packets.skip(left)?;
+                break;
+            }
+            let (block, rest) = quanta.split_at(quanta.len().min(BLOCK));
             let mut decoded = [[0; 3]; BLOCK];
             for (&[a, b, c, d], place) in block.iter().zip(&mut decoded) {
                 let bits = sextet(a) << 18 | sextet(b) << 12 | sextet(c) << 6 | sextet(d);
@@ -199,6 +206,7 @@ impl Armor {
             }
             let decoded = decoded.get(..block.len()).unwrap_or_default();
             self.packets.push(decoded.as_flattened())?;
+            quanta = rest;
         }
         tail.iter().try_for_each(|&character| self.carry(character))
     }

@@ -219,10 +219,13 @@ fn is_date(value: &[u8]) -> bool {
         ] = rest
     {
         let digits = [d, e, i, j, k, l, m, n, o, p, q, r, s, t, u, v];
-        return value.len() == 31
+        let usual = value.len() == 31
             && digits.iter().all(u8::is_ascii_digit)
-            && one_of(&DAYS, &[a, b, c])
-            && one_of(&MONTHS, &[f, g, h]);
+            && DAYS.contains(&&[a, b, c])
+            && MONTHS.contains(&&[f, g, h]);
+        if usual {
+            return true;
+        }
     }
     let number = |text: &[u8], sizes: std::ops::RangeInclusive<usize>| {
         sizes.contains(&text.len()) && text.iter().all(u8::is_ascii_digit)

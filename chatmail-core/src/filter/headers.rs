@@ -383,7 +383,7 @@ fn is_mime_version(value: &[u8], direction: Direction) -> bool {
 /// Whether a value holds no control character but folds: a line break followed by white space and
 /// something else. To some readers the header ends at a line of white space.
 fn is_unstructured(value: &[u8]) -> bool {
-    if !has_control(value) {
+    if !mime::has_control(value) {
         return true;
     }
     let mut lines = value.split(|&byte| byte == b'\n').peekable();
@@ -395,26 +395,10 @@ fn is_unstructured(value: &[u8]) -> bool {
         };
         let blank = line.iter().all(|byte| b" \t".contains(byte));
         let fold = matches!(line, [b' ' | b'\t', ..]) && !blank;
-        if has_control(line) || !(first || fold) {
+        if mime::has_control(line) || !(first || fold) {
             return false;
         }
         first = false;
     }
     true
-}
-
-/// Folds over blocks of fixed size become vector code.
-fn has_control(text: &[u8]) -> bool {
-    let fold = |found, byte: &u8| found | ((*byte < b' ') & (*byte != b'\t')) | (*byte == 0x7f);
-    let block = |block: &[u8; 16]| block.iter().fold(false, fold);
-    match text.last_chunk() {
-        // The last block overlaps with the one before.
-        Some(last) => {
-            let (blocks, _) = text.as_chunks();
-            blocks
-                .iter()
-                .fold(block(last), |found, next| found | block(next))
-        }
-        None => text.iter().fold(false, fold),
-    }
 }

@@ -133,6 +133,23 @@ pub(super) fn is_same(name: &[u8], other: &[u8]) -> bool {
     name.len() == other.len() && (name == other || name.eq_ignore_ascii_case(other))
 }
 
+/// Whether there is a control character but the tab. Folds over blocks of fixed size become vector
+/// code.
+pub(super) fn has_control(text: &[u8]) -> bool {
+    let fold = |found, byte: &u8| found | ((*byte < b' ') & (*byte != b'\t')) | (*byte == 0x7f);
+    let block = |block: &[u8; 16]| block.iter().fold(false, fold);
+    match text.last_chunk() {
+        // The last block overlaps with the one before.
+        Some(last) => {
+            let (blocks, _) = text.as_chunks();
+            blocks
+                .iter()
+                .fold(block(last), |found, next| found | block(next))
+        }
+        None => text.iter().fold(false, fold),
+    }
+}
+
 /// Whether a Content-Transfer-Encoding leaves the bytes as they are (RFC 2045 section 6.2).
 pub(super) fn is_identity_encoding(value: &[u8]) -> bool {
     let value = value.trim_ascii();

@@ -114,10 +114,6 @@ impl PartHeader {
     /// Reads one line, without its line end. `true`: that was the empty line behind the header.
     /// `field` keeps the current field with its folds between calls; it is empty at first.
     pub(super) fn line(&mut self, line: &[u8], field: &mut Vec<u8>) -> Result<bool, Reason> {
-        let control = |byte: &u8| (*byte < b' ' && *byte != b'\t') || *byte == 0x7f;
-        if line.iter().any(control) {
-            return Err(Reason::PartHeader);
-        }
         match line.first() {
             Some(b' ' | b'\t') => {
                 // Readers differ on a fold that holds nothing, and on one that continues nothing.
@@ -168,6 +164,10 @@ impl PartHeader {
 
     /// The kind of any other field, and whether its value is good. An `Err` is no field.
     fn read(&self, field: &[u8]) -> Result<(Field, Result<(), Reason>), Reason> {
+        // White space to some readers, a line end to others.
+        if field.split(|&byte| byte == b'\n').any(mime::has_control) {
+            return Err(Reason::PartHeader);
+        }
         let colon = field.iter().position(|&byte| byte == b':');
         let (name, value) = field.split_at(colon.ok_or(Reason::PartHeader)?);
         let value = value.strip_prefix(b":").unwrap_or(value);
