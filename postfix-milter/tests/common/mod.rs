@@ -3,6 +3,7 @@
 // Each test binary uses a part of it; a relay without its files is no relay.
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
+pub mod daemon;
 pub mod dns;
 pub mod filter;
 pub mod signer;
