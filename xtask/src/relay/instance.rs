@@ -70,7 +70,7 @@ impl Instance {
         remove_logs(&root.join("log"));
         let made = ini::with_settings(
             &wish.ini,
-            &settings(root, &ports, bare, &mailboxes, &push_url),
+            &settings(root, ports.dns(), bare, &mailboxes, &push_url),
         );
         let lengths = Lengths {
             localpart: number(&made, "username_max_length", 9),
@@ -349,7 +349,7 @@ impl Instance {
 /// What a private instance must own, and what it had better not inherit from a host with real users.
 fn settings(
     root: &Path,
-    ports: &Ports,
+    dns_port: u16,
     domain: &str,
     mailboxes: &Path,
     push_url: &str,
@@ -362,7 +362,7 @@ fn settings(
         Setting::owned("nocreate_file", path(root.join("nocreate"))),
         Setting::owned("push_url", push_url),
         Setting::owned("dkim_key_file", path(root.join(dkim::KEY))),
-        Setting::owned("dns_resolver", format!("127.0.0.1:{}", ports.dns())),
+        Setting::owned("dns_resolver", format!("127.0.0.1:{dns_port}")),
         // A developer's machine is busy, and this relay is not what it should be kept free for.
         Setting::default("max_load_1m", "1000"),
         Setting::default("min_available_memory", "20M"),
@@ -420,5 +420,25 @@ fn make(directory: &Path, mode: u32) -> Result<()> {
 fn remove_logs(directory: &Path) {
     for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
         let _ = fs::remove_file(entry.path());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_operators_key_and_name_servers_are_not_used() {
+        let operators = "[params]\nmail_domain = relay.example\ndkim_selector = mine\n\
+                         dkim_key_file = /etc/dkimkeys/mine.private\ndns_resolver = 192.0.2.53\n";
+        let root = Path::new("/srv/relay");
+        let settings = settings(root, 20_006, "relay.example", root, "http://127.0.0.1/");
+        let made = ini::with_settings(operators, &settings);
+        let value = |key| ini::value(&made, key);
+        let key = "/srv/relay/dkim/opendkim.private";
+        assert_eq!(value("dkim_key_file"), Some(key));
+        assert_eq!(value("dns_resolver"), Some("127.0.0.1:20006"));
+        assert_eq!(value("dkim_selector"), Some("mine"));
+        assert!(!made.contains("mine.private") && !made.contains("192.0.2.53"));
     }
 }
