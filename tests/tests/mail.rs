@@ -67,6 +67,36 @@ fn what_the_filter_cannot_see_in_a_header_is_not_delivered() {
     assert!(!text.contains("attack") && !text.contains("dawn"), "{text}");
 }
 
+/// What Postfix shows the filter in a repaired form, it delivers in that form.
+#[test]
+fn a_lone_cr_or_a_space_behind_a_field_name_is_not_delivered() {
+    let relay = Instance::start();
+    let bob = relay.account("bob");
+    // Nothing of it is signed.
+    let mail = Mail::encrypted(STRANGER, &bob.address)
+        .add("X-One ", "1")
+        .add("X-Tab\t", "1")
+        .add("X-Two\r", "2")
+        .add("X-Three", "3\rX-Four: 4")
+        .add("X-Five", "5\r\r\n\tX-Six: 6");
+    let body: Vec<u8> = String::from_utf8_lossy(mail.body())
+        .replacen("Version: 1\r\n", "Version: 1\r\r\n", 1)
+        .into_bytes();
+    let mail = mail.body_is(&body).add("Chat-Version", "1.0");
+    let from = "carol@[192.0.2.1]";
+    let mail = mail.set("From", &format!("<{from}>"));
+    let reply = deliver(&relay, from, &[&bob], &mail);
+    assert_eq!(reply.code, 250, "{reply}");
+    let messages = relay.wait_for_messages(&bob, 1);
+    let header = String::from_utf8_lossy(&messages[0]).into_owned();
+    let header = header.split("\r\n\r\n").next().unwrap_or_default();
+    for name in ["X-One", "X-Tab", "X-Two", "X-Three", "X-Five"] {
+        assert!(header.contains(&format!("\n{name}:")), "{name}: {header}");
+    }
+    let text = String::from_utf8_lossy(&messages[0]).replace("\r\n", "");
+    assert!(!text.contains('\r'), "{text:?}");
+}
+
 #[test]
 fn an_encrypted_message_of_a_megabyte_arrives_intact() {
     let relay = Instance::start();
