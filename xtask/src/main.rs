@@ -58,10 +58,10 @@ enum Chore {
     /// Run everything CI runs: formatting, lints, the C code, and every test against real servers
     ///
     /// Installs the system packages that are missing, then: formatting; clippy, where a warning is
-    /// an error; the C code of the Dovecot modules, where a warning is an error; the unit and
-    /// integration tests of all crates; and the end-to-end tests, which start private relays and
-    /// send mail through them with Delta Chat and with clients of their own. Delta Chat comes from
-    /// PyPI, into a virtual environment below target/.
+    /// an error; whether the fuzz targets compile; the C code of the Dovecot modules, where a
+    /// warning is an error; the unit and integration tests of all crates; and the end-to-end tests,
+    /// which start private relays and send mail through them with Delta Chat and with clients of
+    /// their own. Programs from PyPI go into virtual environments below target/.
     Test(test::Options),
     /// Measure what the relay costs, next to the same servers without our parts
     ///

@@ -33,6 +33,10 @@ const STAGES: &[Stage] = &[
     ("clippy", || {
         cargo("clippy --workspace --all-targets -- --deny warnings")
     }),
+    // A workspace of its own, which nothing else here builds.
+    ("fuzz targets", || {
+        cargo("check --manifest-path fuzz/Cargo.toml")
+    }),
     ("release build and the C code", || build::relay().map(drop)),
     ("tests of all crates", || {
         cargo_strictly("test --workspace --exclude chatmail-tests --no-fail-fast")
