@@ -2,11 +2,11 @@
 //!
 //! | module | what it knows |
 //! |---|---|
-//! | [`header`] | the header as it was received, octet for octet |
-//! | [`body`] | the hash of a body that streams by |
-//! | [`tags`] | lists of `tag=value` |
-//! | [`keys`] | public keys in the DNS, and what was looked up lately |
-//! | [`sign`], [`verify`] | the two directions |
+//! | `header` | the header as it was received, octet for octet |
+//! | `body` | the hash of a body that streams by |
+//! | `tags` | lists of `tag=value` |
+//! | `keys` | public keys in the DNS, and what was looked up lately |
+//! | `sign`, `verify` | the two directions |
 //!
 //! What a signature says, what a key is and whether both fit is the business of the library
 //! `mail-auth`. Here is what it leaves to its caller: what this relay demands of a signature, bodies
@@ -17,6 +17,25 @@
 //! One whose `d=` is the domain of the From field, letter for letter but case, and that covers the
 //! whole body. SPF and DMARC are not asked. A relay whose domain is an IPv4 literal has no place in
 //! the DNS: it signs nothing, and nobody asks it to.
+//!
+//! ```no_run
+//! use chatmail_core::config::Config;
+//! use chatmail_milter::dkim::{Dkim, Outcome, Verifier};
+//!
+//! # async fn verify() -> Result<(), Box<dyn std::error::Error>> {
+//! let config = Config::load("/usr/local/lib/chatmaild/chatmail.ini".as_ref())?;
+//! let dkim = Dkim::load(&config)?.ok_or("dkim = false")?;
+//!
+//! let mut message = Verifier::default();
+//! message.header(b"DKIM-Signature", b" v=1; a=rsa-sha256; d=elsewhere.example; \xe2\x80\xa6");
+//! message.header(b"From", b" carol@elsewhere.example");
+//! message.end_of_headers();
+//! message.body(b"Hello.\r\n");
+//! let outcome = message.finish().outcome("elsewhere.example", &dkim).await;
+//! assert_ne!(outcome, Outcome::Pass);
+//! # Ok(())
+//! # }
+//! ```
 
 mod body;
 mod header;

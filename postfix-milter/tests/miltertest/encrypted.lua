@@ -1,4 +1,4 @@
--- An encrypted message passes; its Subject is hidden and its User-Agent removed.
+-- An encrypted message passes; its Subject is hidden, its User-Agent removed, and it is signed.
 
 -- miltertest keeps the text of a Lua error to itself.
 local function fail(text)
@@ -51,5 +51,8 @@ if not mt.eom_check(conn, MT_HDRCHANGE, "subject", " [...]") then
 end
 if not mt.eom_check(conn, MT_HDRDELETE, "user-agent") then
     fail "the User-Agent was left"
+end
+if not mt.eom_check(conn, MT_HDRINSERT, "DKIM-Signature") then
+    fail "there is no signature"
 end
 mt.disconnect(conn)
