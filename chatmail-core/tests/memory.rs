@@ -17,12 +17,20 @@ const LIMIT: usize = 64 * 1024;
 /// What a usual message needs at most, its two thousand recipients included.
 const USUAL: usize = 32 * 1024;
 
-/// Bytes the check needed beyond what was there before, and its verdict.
+/// The same for incoming mail.
 fn measure<'m>(chunks: impl Iterator<Item = &'m [u8]>) -> (usize, Verdict) {
+    measure_as(Direction::Incoming, chunks)
+}
+
+/// Bytes the check needed beyond what was there before, and its verdict.
+fn measure_as<'m>(
+    direction: Direction,
+    chunks: impl Iterator<Item = &'m [u8]>,
+) -> (usize, Verdict) {
     let mailboxes = common::mailboxes();
     let before = ALLOCATOR.current_usage();
     ALLOCATOR.reset_peak_usage();
-    let mut message = RawMessage::new(MessageFilter::new(Direction::Incoming, b"alice@chat.test"));
+    let mut message = RawMessage::new(MessageFilter::new(direction, b"alice@chat.test"));
     for _ in 0..2_000 {
         message.recipient(b"bob.with.a.long.address@chat.test");
     }
@@ -88,6 +96,20 @@ fn a_check_needs_little_memory_whatever_the_size_of_the_message() {
         assert!(matches!(verdict, Verdict::Refused(_)), "{verdict:?}");
         assert!(bytes < LIMIT, "{bytes} bytes behind {start:?}");
     }
+
+    // Names that outgoing mail loses, as long and as many as there can be, before an encrypted body.
+    let names: String = (0..248).map(|at| format!("X-{at:0>74}: y\r\n")).collect();
+    let encrypted = corpus::rows()
+        .into_iter()
+        .find(|row| row.name == "delta-chat-v1");
+    let encrypted = String::from_utf8(encrypted.expect("a row").message()).expect("ascii");
+    let message = leak(names + &encrypted);
+    let (bytes, verdict) = measure_as(Direction::Outgoing, message.chunks(65_535));
+    let Verdict::Accepted(accepted) = verdict else {
+        panic!("{verdict:?}");
+    };
+    assert_eq!(accepted.edits.len(), 248);
+    assert!(bytes < LIMIT, "{bytes} bytes for 248 names to drop");
 
     // What the corpus has, and what a fuzzer found.
     for row in corpus::rows() {

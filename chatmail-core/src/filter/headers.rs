@@ -174,15 +174,20 @@ impl Header {
         }
     }
 
-    /// The edits of a message that passes.
-    pub(super) fn edits(&self) -> Vec<HeaderEdit> {
-        let mut edits = Vec::new();
-        for (name, count) in &self.others {
-            let name = String::from_utf8_lossy(name).into_owned();
-            edits.extend((1..=*count).rev().map(|index| HeaderEdit::Delete {
-                name: name.clone(),
-                index,
-            }));
+    /// The edits of a message that passes. The names of dropped fields go with them, because a
+    /// hostile header has many long ones.
+    pub(super) fn take_edits(&mut self) -> Vec<HeaderEdit> {
+        let others = std::mem::take(&mut self.others);
+        let count: u32 = others.iter().map(|(_, count)| *count).sum();
+        let mut edits = Vec::with_capacity(count as usize + self.dropped.len() + 1);
+        for (name, count) in others {
+            let name = String::from_utf8(name.into_vec())
+                .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned());
+            for index in (2..=count).rev() {
+                let name = name.clone();
+                edits.push(HeaderEdit::Delete { name, index });
+            }
+            edits.push(HeaderEdit::Delete { name, index: 1 });
         }
         let name = |row: usize| {
             policy::RULES

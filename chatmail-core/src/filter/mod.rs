@@ -24,9 +24,16 @@
 //!
 //! # Map
 //!
-//! `raw` splits a stream into fields and body; `headers` reads fields, `policy` holds the
-//! table of what becomes of them and `form` measures their values; `body` cuts lines; `multipart`, `part` and `mime` are the MIME grammar; `armor`,
-//! `alphabet`, `openpgp` and `session_key` are what is inside. [`limits`] has every number, `reply` every text.
+//! `raw` splits a stream into fields and body; `headers` reads fields, `policy` holds the table of
+//! what becomes of them and `form` measures their values; `body` cuts lines; `multipart`, `part` and
+//! `mime` are the MIME grammar; `armor`, `alphabet`, `openpgp` and `session_key` are what is inside.
+//! [`limits`] has every number, `reply` every text.
+//!
+//! # What it cannot see
+//!
+//! Nobody without the key can tell ciphertext from other bytes: who writes a client of their own can
+//! put anything into the encrypted data packet, in base64. What remains readable of an outgoing
+//! header stands in `policy`; that of incoming mail is as the other host wrote it.
 //!
 //! ```
 //! use chatmail_core::address::MailDomain;
@@ -210,7 +217,7 @@ impl MessageFilter {
         };
         Ok(Verdict::Accepted(Accepted {
             class,
-            edits: self.header.edits(),
+            edits: self.header.take_edits(),
             author: self.header.into_author(),
             seipd,
         }))

@@ -8,8 +8,9 @@
 //!
 //! Addresses, and the names before them up to [`limits::NAME_BYTES`] each and
 //! [`limits::NAMES_BYTES`] together; message ids, boundaries and invite numbers, which programs
-//! choose at random and people could choose too; the Date; the links of mailing lists; the user ids
-//! inside an Autocrypt key. None of them has room for text with spaces but the names.
+//! choose at random and people could choose too; the Date; the links of mailing lists and the names
+//! before them; tokens; an Autocrypt key, whose base64 is not looked into. None of them has room for
+//! text with spaces but the names.
 
 use super::form::Form;
 use super::limits;
