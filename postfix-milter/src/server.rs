@@ -130,7 +130,8 @@ where
             () = stop_now, if !conversation.is_open() => return Ok(()),
         };
         if received == Flow::Deciding {
-            conversation.decide().await;
+            // Boxed: look-ups are large, and most connections never wait for one.
+            Box::pin(conversation.decide()).await;
         }
         if !conversation.answers().is_empty() {
             stream.write_all(conversation.answers()).await?;
