@@ -42,6 +42,8 @@ pub struct Stopped {
 impl Stopped {
     fn new(pid: u32) -> Stopped {
         process::signal(pid, Signal::STOP).expect("stopping a process");
+        // One of its threads may be at work for a moment yet.
+        wait::until_true("a process to stop", || process::is_stopped(pid));
         Stopped { pid }
     }
 }

@@ -58,6 +58,19 @@ pub fn signal(pid: u32, signal: Signal) -> io::Result<()> {
     Ok(kill_process(pid, signal)?)
 }
 
+/// Whether all threads of a process have stopped.
+pub fn is_stopped(pid: u32) -> bool {
+    let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else {
+        return false;
+    };
+    threads.flatten().all(|thread| {
+        let stat = fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+        // It follows the name, which may hold anything.
+        stat.rsplit_once(") ")
+            .is_some_and(|(_, rest)| rest.starts_with('T'))
+    })
+}
+
 /// The names of the Unix sockets a process has open; unnamed and abstract ones left out.
 pub fn unix_sockets(pid: u32) -> io::Result<BTreeSet<PathBuf>> {
     let inodes = socket_inodes(pid)?;
