@@ -235,7 +235,8 @@ fn a_filter_may_wait_for_dns_before_its_verdict() {
         .filter_map(|rest| rest.split('s').next()?.parse().ok())
         .collect();
     assert_eq!((milters, timeouts.len()), (4, 4), "{master}");
-    assert!(timeouts.iter().all(|&seconds| seconds >= 2 * DNS));
+    // Not much longer either: a client is held for as long by a filter that hangs.
+    assert!(timeouts.iter().all(|seconds| (DNS + 5..=2 * DNS).contains(seconds)));
 }
 
 #[test]
@@ -272,7 +273,7 @@ fn a_relay_without_dkim_of_its_own_can_have_another_signer() {
     let master = host.read("out/postfix/master.cf");
     let internal = "  -o { non_smtpd_milters = { inet:127.0.0.1:8891, ";
     assert!(master.contains(internal), "{master}");
-    let both = master.matches("content_timeout=60s }, { inet:127.0.0.1:8891, ");
+    let both = master.matches("content_timeout=30s }, { inet:127.0.0.1:8891, ");
     assert_eq!(both.count(), 3, "{master}");
 
     let twice = Host::new("mail_domain = chat.example", signer).render(&[]);

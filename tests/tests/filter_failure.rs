@@ -132,7 +132,7 @@ fn a_filter_that_hangs_at_a_command_holds_the_client_for_seconds_only() {
 }
 
 #[test]
-fn a_filter_that_hangs_at_the_content_holds_the_client_for_a_minute_at_most() {
+fn a_filter_that_hangs_at_the_content_holds_the_client_for_half_a_minute() {
     let scene = Scene::new();
     let mut sessions: Vec<_> = DOORS
         .into_iter()
@@ -146,7 +146,7 @@ fn a_filter_that_hangs_at_the_content_holds_the_client_for_a_minute_at_most() {
         }
     });
     let took = begin.elapsed();
-    assert!(took < Duration::from_secs(75), "{took:?}");
+    assert!(took < Duration::from_secs(45), "{took:?}");
     drop(hanging);
     scene.nothing_was_accepted_and_mail_flows();
 }
