@@ -236,7 +236,11 @@ fn a_filter_may_wait_for_dns_before_its_verdict() {
         .collect();
     assert_eq!((milters, timeouts.len()), (4, 4), "{master}");
     // Not much longer either: a client is held for as long by a filter that hangs.
-    assert!(timeouts.iter().all(|seconds| (DNS + 5..=2 * DNS).contains(seconds)));
+    assert!(
+        timeouts
+            .iter()
+            .all(|seconds| (DNS + 5..=2 * DNS).contains(seconds))
+    );
 }
 
 #[test]

@@ -58,7 +58,7 @@ pub(crate) const TESTS: &[Package] = &[
     package("systemd", "systemd-analyze checks the unit files"),
     package(
         "python3-venv",
-        "a place for Delta Chat from PyPI, the client of the end-to-end tests",
+        "a place for what tests take from PyPI: Delta Chat, dkimpy",
     ),
 ];
 
