@@ -33,6 +33,7 @@ pub mod endpoints;
 pub mod filter;
 pub mod imap;
 pub mod instance;
+mod loopback;
 pub mod mail;
 pub mod milter_log;
 pub mod outside;

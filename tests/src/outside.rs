@@ -2,11 +2,10 @@
 //! octet, or refuses it.
 
 use std::io::{self, BufRead, BufReader, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread;
-use std::time::Duration;
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Mutex;
 
+use crate::loopback::{Loopback, locked};
 use crate::mail::header_values;
 use crate::wait;
 
@@ -33,47 +32,33 @@ impl Received {
 struct State {
     received: Vec<Received>,
     refused: Vec<String>,
-    stopped: bool,
 }
 
 /// The server; it ends with this value.
 pub struct Outside {
-    address: SocketAddr,
-    state: Arc<Mutex<State>>,
+    server: Loopback<State>,
 }
 
 impl Outside {
     /// Starts it on a port of its own; it takes everything until told otherwise.
     pub fn start() -> io::Result<Outside> {
-        let listener = TcpListener::bind("127.0.0.1:0")?;
-        let address = listener.local_addr()?;
-        let state = Arc::new(Mutex::new(State::default()));
-        let shared = Arc::clone(&state);
-        thread::spawn(move || {
-            for stream in listener.incoming() {
-                if locked(&shared).stopped {
-                    break;
-                }
-                let shared = Arc::clone(&shared);
-                thread::spawn(move || stream.and_then(|stream| serve(&stream, &shared)).ok());
-            }
-        });
-        Ok(Outside { address, state })
+        let server = Loopback::start(State::default(), serve)?;
+        Ok(Outside { server })
     }
 
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.server.address()
     }
 
     /// From now on answers `550 5.1.1` to this recipient.
     pub fn refuse(&self, recipient: &str) {
-        locked(&self.state).refused.push(recipient.to_owned());
+        self.server.state().refused.push(recipient.to_owned());
     }
 
     /// Everything so far.
     pub fn received(&self) -> Vec<Received> {
-        locked(&self.state).received.clone()
+        self.server.state().received.clone()
     }
 
     /// Waits for that many messages and returns them all.
@@ -86,20 +71,7 @@ impl Outside {
     }
 }
 
-impl Drop for Outside {
-    fn drop(&mut self) {
-        locked(&self.state).stopped = true;
-        // Wakes the listener, which sees that it is to stop.
-        TcpStream::connect(self.address).ok();
-    }
-}
-
-fn locked(state: &Mutex<State>) -> MutexGuard<'_, State> {
-    state.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 fn serve(stream: &TcpStream, state: &Mutex<State>) -> io::Result<()> {
-    stream.set_read_timeout(Some(Duration::from_secs(120)))?;
     let mut reader = BufReader::new(stream);
     let mut writer = stream;
     writer.write_all(b"220 outside.test ESMTP\r\n")?;

@@ -2,10 +2,11 @@
 
 use std::collections::HashMap;
 use std::io::{self, BufRead, BufReader, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::net::TcpStream;
+use std::sync::Mutex;
+use std::time::Instant;
+
+use crate::loopback::{Loopback, locked};
 
 /// One POST.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,58 +26,45 @@ struct State {
     posts: Vec<Post>,
     status: u16,
     status_of: HashMap<String, u16>,
-    stopped: bool,
 }
 
 /// An HTTP server on 127.0.0.1 with a port of its own; it ends with this value.
 pub struct Sink {
-    address: SocketAddr,
-    state: Arc<Mutex<State>>,
+    server: Loopback<State>,
 }
 
 impl Sink {
     /// Starts it; it answers 200 until told otherwise.
     pub fn start() -> io::Result<Sink> {
-        let listener = TcpListener::bind("127.0.0.1:0")?;
-        let address = listener.local_addr()?;
-        let state = Arc::new(Mutex::new(State {
+        let state = State {
             status: 200,
             ..State::default()
-        }));
-        let shared = Arc::clone(&state);
-        thread::spawn(move || {
-            for stream in listener.incoming() {
-                if locked(&shared).stopped {
-                    break;
-                }
-                let shared = Arc::clone(&shared);
-                // A client that goes away in mid-request is no news to a push service.
-                thread::spawn(move || stream.and_then(|stream| serve(&stream, &shared)).ok());
-            }
-        });
-        Ok(Sink { address, state })
+        };
+        let server = Loopback::start(state, serve)?;
+        Ok(Sink { server })
     }
 
     /// What to give a relay as its push service.
     pub fn url(&self) -> String {
-        format!("http://{}/notify", self.address)
+        format!("http://{}/notify", self.server.address())
     }
 
     /// From now on answers this to every token without an answer of its own.
     pub fn answer(&self, status: u16) {
-        locked(&self.state).status = status;
+        self.server.state().status = status;
     }
 
     /// From now on answers this to one token.
     pub fn answer_to(&self, token: &str, status: u16) {
-        locked(&self.state)
+        self.server
+            .state()
             .status_of
             .insert(token.to_owned(), status);
     }
 
     /// All posts so far.
     pub fn posts(&self) -> Vec<Post> {
-        locked(&self.state).posts.clone()
+        self.server.state().posts.clone()
     }
 
     /// The tokens posted so far, sorted.
@@ -87,20 +75,7 @@ impl Sink {
     }
 }
 
-impl Drop for Sink {
-    fn drop(&mut self) {
-        locked(&self.state).stopped = true;
-        // Wakes the listener, which sees that it is to stop.
-        TcpStream::connect(self.address).ok();
-    }
-}
-
-fn locked(state: &Mutex<State>) -> MutexGuard<'_, State> {
-    state.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 fn serve(stream: &TcpStream, state: &Mutex<State>) -> io::Result<()> {
-    stream.set_read_timeout(Some(Duration::from_secs(120)))?;
     let mut reader = BufReader::new(stream);
     let mut writer = stream;
     while let Some((path, token)) = read_request(&mut reader)? {
@@ -151,7 +126,7 @@ mod tests {
     use super::*;
 
     fn post(sink: &Sink, token: &str) -> String {
-        let mut stream = TcpStream::connect(sink.address).expect("connect");
+        let mut stream = TcpStream::connect(sink.server.address()).expect("connect");
         let length = token.len();
         write!(
             stream,
