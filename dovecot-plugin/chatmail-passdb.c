@@ -81,10 +81,20 @@ chatmail_passdb_finish(struct auth_request *request,
 	return result;
 }
 
+/* The client as the login process or Postfix names it, behind a proxy the
+   proxy's client; empty if nobody said. */
+static const char *chatmail_passdb_client_ip(struct auth_request *request)
+{
+	const struct ip_addr *ip = &request->fields.remote_ip;
+
+	return ip->family == 0 ? "" : net_ip2addr(ip);
+}
+
 static enum passdb_result
 chatmail_passdb_login(struct auth_request *request, const char *password)
 {
 	struct chatmail_authdb *db = chatmail_passdb_db(request);
+	const char *client_ip = chatmail_passdb_client_ip(request);
 	chatmail_login_t *login = NULL;
 	chatmail_error_t *err = NULL;
 	enum passdb_result result;
@@ -100,7 +110,8 @@ chatmail_passdb_login(struct auth_request *request, const char *password)
 	} else {
 		status = chatmail_auth_login(db->auth,
 			CHATMAIL_STR(request->fields.user),
-			CHATMAIL_STR(password), &login, &err);
+			CHATMAIL_STR(password), CHATMAIL_STR(client_ip),
+			&login, &err);
 	}
 	if (status != CHATMAIL_OK) {
 		chatmail_authdb_failed(db, &err);

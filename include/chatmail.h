@@ -15,7 +15,8 @@
  *
  *     if (chatmail_config_load((const uint8_t *)path, strlen(path), &config, &err) ||
  *         chatmail_auth_new(config, &auth, &err) ||
- *         chatmail_auth_login(auth, address, address_len, password, password_len, &login, &err))
+ *         chatmail_auth_login(auth, address, address_len, password, password_len,
+ *                             client_ip, client_ip_len, &login, &err))
  *         fprintf(stderr, "cannot tell: %s\n", chatmail_error_message(err));
  *     else if (chatmail_login_home(login) != NULL)
  *         printf("welcome to %s\n", chatmail_login_home(login));
@@ -372,13 +373,20 @@ int32_t chatmail_auth_new(const chatmail_config_t *config,
  Verifies a login. The first login of an unknown address creates it, if the sign-up policy of the
  configuration allows that.
 
- Takes about 2 ms of CPU, the cost of SHA512-CRYPT. A password may hold any byte but NUL.
+ `client_ip` is the text of the client's IP address, for the limits on new addresses of one network.
+ Empty, or no IP address: it is not known, and those limits do not apply. An IPv4 address mapped
+ to IPv6 (`::ffff:192.0.2.1`) counts as IPv4.
+
+ A first login, or one this authenticator has not verified before, takes about 2 ms of CPU, the
+ cost of SHA512-CRYPT. A password may hold any byte but NUL.
  */
 int32_t chatmail_auth_login(const chatmail_auth_t *auth,
                             const uint8_t *address,
                             size_t address_len,
                             const uint8_t *password,
                             size_t password_len,
+                            const uint8_t *client_ip,
+                            size_t client_ip_len,
                             chatmail_login_t **login,
                             chatmail_error_t **err);
 

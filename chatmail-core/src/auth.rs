@@ -5,7 +5,7 @@
 //! use chatmail_core::config::Config;
 //!
 //! let config = Config::load("/etc/chatmail.ini".as_ref())?;
-//! match Authenticator::new(&config).login(b"alice@chat.example", b"correct horse")? {
+//! match Authenticator::new(&config).login(b"alice@chat.example", b"correct horse", None)? {
 //!     Login::Known(user) | Login::Created(user, _) => println!("{}", user.home.display()),
 //!     Login::Refused(reason) => println!("no: {reason}"),
 //! }
@@ -14,6 +14,7 @@
 
 use std::fmt;
 use std::io;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -178,13 +179,18 @@ impl Authenticator {
     ///
     /// An address that exists is verified before any rule of the policy: none of them, not even
     /// the kill switch, keeps an existing user out. The last login is not touched, see
-    /// [`Mailbox::note_login`].
+    /// [`Mailbox::note_login`]. `client_ip` is for the rules about networks; `None` if unknown.
     ///
     /// # Errors
     ///
     /// A file is there and cannot be read or written, or the directory holds something but no
     /// password. Nothing was created then.
-    pub fn login(&self, address: &[u8], password: &[u8]) -> Result<Login, AuthError> {
+    pub fn login(
+        &self,
+        address: &[u8],
+        password: &[u8],
+        _client_ip: Option<IpAddr>,
+    ) -> Result<Login, AuthError> {
         let Some(address) = Address::parse(address, self.mailboxes.domain()) else {
             return Ok(Login::Refused(Refusal::UnknownAddress));
         };

@@ -1,5 +1,7 @@
 //! Logins.
 
+use std::net::IpAddr;
+
 use chatmail_core::auth::Authenticator;
 
 use crate::config::chatmail_config_t;
@@ -40,7 +42,12 @@ pub unsafe extern "C" fn chatmail_auth_new(
 /// Verifies a login. The first login of an unknown address creates it, if the sign-up policy of the
 /// configuration allows that.
 ///
-/// Takes about 2 ms of CPU, the cost of SHA512-CRYPT. A password may hold any byte but NUL.
+/// `client_ip` is the text of the client's IP address, for the limits on new addresses of one network.
+/// Empty, or no IP address: it is not known, and those limits do not apply. An IPv4 address mapped
+/// to IPv6 (`::ffff:192.0.2.1`) counts as IPv4.
+///
+/// A first login, or one this authenticator has not verified before, takes about 2 ms of CPU, the
+/// cost of SHA512-CRYPT. A password may hold any byte but NUL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn chatmail_auth_login(
     auth: *const chatmail_auth_t,
@@ -48,6 +55,8 @@ pub unsafe extern "C" fn chatmail_auth_login(
     address_len: usize,
     password: *const u8,
     password_len: usize,
+    client_ip: *const u8,
+    client_ip_len: usize,
     login: *mut *mut chatmail_login_t,
     err: *mut *mut chatmail_error_t,
 ) -> i32 {
@@ -56,13 +65,19 @@ pub unsafe extern "C" fn chatmail_auth_login(
         let auth = shared!(auth);
         let address = bytes!(address, address_len);
         let password = bytes!(password, password_len);
+        let client_ip = bytes!(client_ip, client_ip_len);
         let login = auth
             .authenticator
-            .login(address, password)
+            .login(address, password, ip_address(client_ip))
             .map_err(chatmail_error_t::io)?;
         out.give(chatmail_login_t::try_from(login)?);
         Ok(())
     })
+}
+
+/// What is no address is not known: a login is not to fail over it.
+fn ip_address(text: &[u8]) -> Option<IpAddr> {
+    std::str::from_utf8(text).ok()?.parse().ok()
 }
 
 /// Looks an existing user up and creates nothing: for userdb and credentials look-ups. The result is

@@ -51,7 +51,7 @@ impl Relay {
     }
 
     fn login(&self, address: &[u8], password: &[u8]) -> Login {
-        self.auth.login(address, password).unwrap()
+        self.auth.login(address, password, None).unwrap()
     }
 
     fn home(&self, address: &[u8]) -> PathBuf {
@@ -231,7 +231,11 @@ fn a_password_that_cannot_be_read_is_no_verdict() {
     let file = relay.with_alice();
     fs::remove_file(&file).unwrap();
     fs::create_dir(&file).unwrap();
-    let error = relay.auth.login(ALICE, PASSWORD).unwrap_err().to_string();
+    let error = relay
+        .auth
+        .login(ALICE, PASSWORD, None)
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("alice.123@chat.example/password"), "{error}");
     assert!(relay.auth.lookup(ALICE).is_err());
 }
@@ -242,7 +246,7 @@ fn mail_without_a_password_is_never_given_to_a_stranger() {
     let file = relay.with_alice();
     fs::create_dir(file.with_file_name("cur")).unwrap();
     fs::remove_file(&file).unwrap();
-    assert!(relay.auth.login(ALICE, PASSWORD).is_err());
+    assert!(relay.auth.login(ALICE, PASSWORD, None).is_err());
     assert!(!file.exists());
 }
 

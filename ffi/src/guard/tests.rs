@@ -94,7 +94,7 @@ mod every_function {
         let statuses = panic_in! {
             config::chatmail_config_load(n(), 0, null_mut(), e());
             auth::chatmail_auth_new(null(), null_mut(), e());
-            auth::chatmail_auth_login(null(), n(), 0, n(), 0, null_mut(), e());
+            auth::chatmail_auth_login(null(), n(), 0, n(), 0, n(), 0, null_mut(), e());
             auth::chatmail_auth_lookup(null(), n(), 0, null_mut(), e());
             users::chatmail_users_new(null(), null_mut(), e());
             users::chatmail_users_next(null_mut(), null_mut(), e());

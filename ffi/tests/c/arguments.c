@@ -56,7 +56,7 @@ static void a_null_object_is_an_argument_error(void)
     size_t spooled = 77;
 
     CHECK_ARGUMENT(chatmail_auth_new(NULL, &auth, &err));
-    CHECK_ARGUMENT(chatmail_auth_login(NULL, BYTES("a"), BYTES("b"), &login, &err));
+    CHECK_ARGUMENT(chatmail_auth_login(NULL, BYTES("a"), BYTES("b"), BYTES("c"), &login, &err));
     CHECK_ARGUMENT(chatmail_auth_lookup(NULL, BYTES("a"), &login, &err));
     CHECK_ARGUMENT(chatmail_users_new(NULL, &users, &err));
     CHECK_ARGUMENT(chatmail_users_next(NULL, &address, &err));
@@ -89,8 +89,8 @@ static void a_null_output_is_an_argument_error(const chatmail_config_t *config)
     CHECK_ARGUMENT(chatmail_config_load(BYTES(in_dir("chatmail.ini")), NULL, &err));
     CHECK_ARGUMENT(chatmail_auth_new(config, NULL, &err));
     CHECK_OK(chatmail_auth_new(config, &auth, &err));
-    CHECK_ARGUMENT(
-        chatmail_auth_login(auth, BYTES("carol1234@chat.test"), BYTES("long enough"), NULL, &err));
+    CHECK_ARGUMENT(chatmail_auth_login(auth, BYTES("carol1234@chat.test"), BYTES("long enough"),
+                                       BYTES(""), NULL, &err));
     CHECK(!exists(in_dir("mail/carol1234@chat.test")));
     CHECK_ARGUMENT(chatmail_auth_lookup(auth, BYTES("a"), NULL, &err));
     chatmail_auth_free(auth);

@@ -9,7 +9,8 @@ static chatmail_login_t *login(const chatmail_auth_t *auth, const char *address,
 {
     chatmail_error_t *err = NULL;
     chatmail_login_t *login = NULL;
-    CHECK_OK(chatmail_auth_login(auth, BYTES(address), BYTES(password), &login, &err));
+    CHECK_OK(chatmail_auth_login(auth, BYTES(address), BYTES(password), BYTES("192.0.2.1"),
+                                 &login, &err));
     CHECK(login != NULL);
     return login;
 }
