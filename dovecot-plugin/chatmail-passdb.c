@@ -1,7 +1,6 @@
 /* passdb "chatmail": logins, which create an address at its first login. */
 
 #include "chatmail-authdb.h"
-#include "chatmail-settings.h"
 
 #include "password-scheme.h"
 
@@ -53,8 +52,7 @@ chatmail_passdb_set_fields(struct auth_request *request,
 	auth_request_set_field(request, "userdb_home", home, NULL);
 	auth_request_set_field(request, "userdb_uid", db->uid, NULL);
 	auth_request_set_field(request, "userdb_gid", db->gid, NULL);
-	return chatmail_passdb_finish_fields(request) < 0 ?
-		PASSDB_RESULT_INTERNAL_FAILURE : PASSDB_RESULT_OK;
+	return PASSDB_RESULT_OK;
 }
 
 /* Logs what libchatmail has to say about an answer and sets the fields of a
@@ -161,25 +159,18 @@ chatmail_passdb_lookup_credentials(struct auth_request *request,
 	passdb_handle_credentials(result, password, scheme, callback, request);
 }
 
-static int
-chatmail_passdb_create(pool_t pool, chatmail_source_t source,
-		       struct passdb_module **module_r, const char **error_r)
+CHATMAIL_PASSDB_PREINIT(chatmail_passdb_preinit)
 {
 	struct chatmail_passdb_module *module;
 
 	module = p_new(pool, struct chatmail_passdb_module, 1);
-	if (chatmail_authdb_ref(source, &module->db, error_r) < 0)
-		return -1;
+	module->db = chatmail_authdb_ref(args);
 	/* Hashing and disk: in auth-worker. No default_cache_key: a cached
-	   "unknown" would keep an address from being created. 2.4 takes these
-	   two from the settings, whose defaults say the same. */
+	   "unknown" would keep an address from being created. */
 	module->module.blocking = TRUE;
-	module->module.default_pass_scheme = CHATMAIL_PASS_SCHEME;
-	*module_r = &module->module;
-	return 0;
+	module->module.default_pass_scheme = "CRYPT";
+	return &module->module;
 }
-
-CHATMAIL_PREINIT(passdb, chatmail_passdb_preinit, chatmail_passdb_create)
 
 static void chatmail_passdb_deinit(struct passdb_module *_module)
 {

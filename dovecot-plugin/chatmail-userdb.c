@@ -36,8 +36,7 @@ chatmail_userdb_set_fields(struct auth_request *request,
 	auth_request_set_userdb_field(request, "home", home);
 	auth_request_set_userdb_field(request, "uid", db->uid);
 	auth_request_set_userdb_field(request, "gid", db->gid);
-	return chatmail_userdb_finish_fields(request) < 0 ?
-		USERDB_RESULT_INTERNAL_FAILURE : USERDB_RESULT_OK;
+	return USERDB_RESULT_OK;
 }
 
 /* A look-up of a blocked address finds nobody: it gets no mail either. */
@@ -124,22 +123,15 @@ static int chatmail_userdb_iterate_deinit(struct userdb_iterate_context *ctx)
 	return ret;
 }
 
-static int
-chatmail_userdb_create(pool_t pool, chatmail_source_t source,
-		       struct userdb_module **module_r, const char **error_r)
+CHATMAIL_USERDB_PREINIT(chatmail_userdb_preinit)
 {
 	struct chatmail_userdb_module *module;
 
 	module = p_new(pool, struct chatmail_userdb_module, 1);
-	if (chatmail_authdb_ref(source, &module->db, error_r) < 0)
-		return -1;
-	/* 2.4 takes it from the settings, whose default says the same */
+	module->db = chatmail_authdb_ref(args);
 	module->module.blocking = TRUE;
-	*module_r = &module->module;
-	return 0;
+	return &module->module;
 }
-
-CHATMAIL_PREINIT(userdb, chatmail_userdb_preinit, chatmail_userdb_create)
 
 static void chatmail_userdb_deinit(struct userdb_module *_module)
 {

@@ -3,8 +3,11 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use serde::{Deserialize, Serialize};
+
+use crate::dovecot::Version;
 
 /// The contents of `DIR/endpoints.json`. The supervisor writes it when everything answers, and
 /// again whenever it had to restart one of its processes.
@@ -44,6 +47,10 @@ pub struct Endpoints {
     pub peers: Vec<String>,
     /// The rendered `dovecot.conf`.
     pub dovecot_conf: PathBuf,
+    /// Which Dovecot it runs on.
+    pub dovecot_version: Version,
+    /// The words that run that Dovecot's `doveadm`, which may be in a tree of its own. See [`Endpoints::dovecot`].
+    pub doveadm: Vec<String>,
     /// Holds the rendered `main.cf` and `master.cf`.
     pub postfix_config_directory: PathBuf,
     /// The running `chatmail-milter`.
@@ -57,6 +64,23 @@ impl Endpoints {
     pub fn load(dir: &Path) -> io::Result<Endpoints> {
         let text = fs::read(dir.join("endpoints.json"))?;
         Ok(serde_json::from_slice(&text)?)
+    }
+
+    /// A program of the Dovecot that the relay runs on: `doveadm`, `doveconf`, `dovecot`, or another one that is
+    /// installed beside it. It sees the relay's files, the temporary directory and the repository by the paths that
+    /// they have here.
+    ///
+    /// # Panics
+    ///
+    /// If these endpoints are no relay's.
+    pub fn dovecot(&self, program: &str) -> Command {
+        let [before @ .., _doveadm] = self.doveadm.as_slice() else {
+            panic!("these endpoints name no doveadm");
+        };
+        let words: Vec<&str> = before.iter().map(String::as_str).chain([program]).collect();
+        let mut command = Command::new(words[0]);
+        command.args(&words[1..]).stdin(Stdio::null());
+        command
     }
 
     /// The mailbox directory of an address.

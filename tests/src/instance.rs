@@ -16,6 +16,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::dovecot;
 use crate::endpoints::Endpoints;
 use crate::imap::{Answer, Imap, Security};
 use crate::mail::Mail;
@@ -23,8 +24,8 @@ use crate::outside::Outside;
 use crate::smtp::{Door, Reply, Smtp};
 use crate::wait;
 
-/// Long enough for a first start that still has to build the modules.
-const START: Duration = Duration::from_secs(600);
+/// Long enough for a first start that still has to build the modules, or to make a Debian tree.
+const START: Duration = Duration::from_secs(900);
 
 /// Lines of each log shown when a test fails.
 const LOG_TAIL: usize = 40;
@@ -89,6 +90,9 @@ impl Builder {
         let config = temporary.path().join("chatmail.ini");
         fs::write(&config, ini(&self.params))?;
         command.arg("--config").arg(config);
+        if let Some(version) = dovecot::wanted() {
+            command.args(["--dovecot", version.as_str()]);
+        }
         if let Some(url) = &self.push_url {
             command.args(["--push-url", url]);
         }
@@ -264,6 +268,11 @@ impl Instance {
         }
     }
 
+    /// A program of the Dovecot it runs on, such as `doveadm`. See [`Endpoints::dovecot`].
+    pub fn dovecot(&self, program: &str) -> Command {
+        self.endpoints.dovecot(program)
+    }
+
     /// The mailbox directory of an account.
     pub fn mailbox(&self, account: &Account) -> PathBuf {
         self.endpoints.mailbox(&account.address)
@@ -370,7 +379,7 @@ fn collect_logs(dir: &Path, depth: usize, files: &mut Vec<PathBuf>) {
 }
 
 /// The built `xtask`: the one beside the running test, brought up to date once.
-fn xtask() -> io::Result<PathBuf> {
+pub(crate) fn xtask() -> io::Result<PathBuf> {
     static XTASK: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     XTASK
         .get_or_init(|| build_xtask().map_err(|error| error.to_string()))

@@ -5,6 +5,7 @@
 //!
 //! | module | what it knows |
 //! |---|---|
+//! | [`dovecot`](mod@dovecot) | which Dovecot is under test |
 //! | [`endpoints`] | where a running private relay listens and keeps its files |
 //! | [`instance`] | starts one through `cargo xtask relay`, stops it, shows its logs on failure |
 //! | [`dns`] | a DNS server on loopback that says what a file says, and counts |
@@ -29,6 +30,7 @@ pub mod deltachat;
 pub mod dkim;
 pub mod dkimpy;
 pub mod dns;
+pub mod dovecot;
 pub mod endpoints;
 pub mod filter;
 pub mod imap;
@@ -44,6 +46,7 @@ pub mod smtp;
 pub mod wait;
 mod wire;
 
+pub use dovecot::dovecot;
 pub use endpoints::Endpoints;
 pub use instance::Instance;
 pub use mail::Mail;

@@ -3,7 +3,6 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt, chown};
 use std::path::Path;
-use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use chatmail_tests::instance::Account;
@@ -59,7 +58,7 @@ const EVERY_KEY: &[(&str, &str)] = &[
 fn a_password_file_by_doveadm_lets_its_user_in_and_is_kept() {
     let relay = Instance::start();
     let account = relay.new_account("doveadm");
-    let hash = doveadm_hash(&account.password);
+    let hash = doveadm_hash(&relay, &account.password);
     assert!(hash.starts_with("{SHA512-CRYPT}$6$"));
     let mailbox = existing_mailbox(&relay, &account, &hash);
     // As Dovecot left it: a message that was read, and one that was not.
@@ -112,7 +111,7 @@ fn both_forms_of_device_tokens_are_read_and_kept_up() {
             r#"{"devicetoken": ["listed", "gone"], "other": [1]}"#.to_owned(),
         ),
     ] {
-        let mailbox = existing_mailbox(&relay, account, &doveadm_hash(&account.password));
+        let mailbox = existing_mailbox(&relay, account, &doveadm_hash(&relay, &account.password));
         fs::write(mailbox.join("metadata.json"), json).expect("metadata.json");
         own(&relay, &mailbox);
     }
@@ -213,8 +212,9 @@ fn own(relay: &Instance, path: &Path) {
     }
 }
 
-fn doveadm_hash(password: &str) -> String {
-    let output = Command::new("doveadm")
+fn doveadm_hash(relay: &Instance, password: &str) -> String {
+    let output = relay
+        .dovecot("doveadm")
         .args(["pw", "-s", "SHA512-CRYPT", "-p", password])
         .output()
         .expect("doveadm");

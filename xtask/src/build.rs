@@ -4,25 +4,61 @@
 //! use. Cargo keeps both builds apart by their features, so nothing is compiled again while the sources stay the same.
 
 use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
+use chatmail_tests::dovecot::{EX_UNAVAILABLE, Modules};
+use clap::Args;
 
 use crate::command::{cargo, run, target_directory, workspace};
-use crate::privilege::{as_caller, give_to_caller};
-use crate::terminal::stage;
+use crate::dovecot::{Dovecot, Version};
+use crate::privilege::give_to_caller;
+use crate::terminal::{say, stage, talk_on_stderr};
+use crate::{packages, privilege};
 
 /// What the auth module needs of the library.
 const AUTH_FEATURES: &str = "auth";
 /// What the mail module needs of the library.
 const MAIL_FEATURES: &str = "metadata,push";
 
-/// The Dovecot that the modules and the configuration templates are written for.
-const DOVECOT: &str = "2.3.";
+/// Tells how the installed Dovecot was built, and where it is; comes with dovecot-dev.
+pub(crate) const DOVECOT_CONFIG: &str = "/usr/lib/dovecot/dovecot-config";
+/// In the directory of a build: what of [`DOVECOT_CONFIG`] it was built against.
+const BUILT_AGAINST: &str = "built-against";
+
+/// Arguments of `cargo xtask modules`.
+#[derive(Args)]
+pub(crate) struct ModulesOptions {
+    /// For this Dovecot, 2.3 or 2.4 [default: the host's]
+    #[arg(long, value_name = "VERSION")]
+    dovecot: Option<Version>,
+}
+
+/// Builds the Dovecot modules and prints where they are; exit status 69 if this system cannot run that Dovecot.
+pub(crate) fn modules(options: &ModulesOptions) -> Result<ExitCode> {
+    privilege::become_root("Entering a Debian tree")?;
+    privilege::prepare_process();
+    talk_on_stderr();
+    if let Some(why) = options.dovecot.and_then(Dovecot::obstacle) {
+        say(format_args!("error: {why}"));
+        return Ok(ExitCode::from(EX_UNAVAILABLE));
+    }
+    packages::ensure(&[packages::RELAY])?;
+    let built = relay(options.dovecot)?;
+    let modules = Modules {
+        auth: built.auth_module,
+        mail: built.mail_plugin,
+    };
+    println!("{}", serde_json::to_string(&modules)?);
+    Ok(ExitCode::SUCCESS)
+}
 
 /// What a relay is made of.
 pub(crate) struct Artifacts {
+    /// What the modules are for, and what runs them.
+    pub(crate) dovecot: Dovecot,
     /// `chatmail`, the operator's command and service.
     pub(crate) chatmail: PathBuf,
     /// `chatmail-milter`.
@@ -31,11 +67,13 @@ pub(crate) struct Artifacts {
     pub(crate) auth_module: PathBuf,
     /// `lib90_chatmail_plugin.so`.
     pub(crate) mail_plugin: PathBuf,
+    /// `libchatmail_settings.so`; Dovecot 2.3 needs none.
+    pub(crate) settings_module: Option<PathBuf>,
 }
 
-/// Builds everything a relay runs; does next to nothing if it is built already.
-pub(crate) fn relay() -> Result<Artifacts> {
-    supported_dovecot()?;
+/// Builds everything a relay runs, with this Dovecot or the host's; does next to nothing if it is built already.
+pub(crate) fn relay(wanted: Option<Version>) -> Result<Artifacts> {
+    let dovecot = Dovecot::find(wanted)?;
     let target = target_directory()?;
     let ours = target.join("chatmail");
     let _one_at_a_time = exclusive(&ours)?;
@@ -49,32 +87,24 @@ pub(crate) fn relay() -> Result<Artifacts> {
     let mail = stage("building the library for Dovecot's mail module", || {
         library(&target, &ours, "mail", MAIL_FEATURES)
     })?;
-    let modules = ours.join("dovecot-plugin");
-    stage("building the Dovecot modules", || {
-        dovecot_modules(&modules, &auth, &mail)
-    })?;
+    let version = dovecot.version();
+    let modules = ours.join(format!("dovecot-plugin-{version}"));
+    stage(
+        &format!("building the modules for Dovecot {version}"),
+        || dovecot_modules(&dovecot, &modules, &auth, &mail),
+    )?;
+    let settings_module = match version {
+        Version::V2_3 => None,
+        Version::V2_4 => Some(existing(modules.join("settings/libchatmail_settings.so"))?),
+    };
     Ok(Artifacts {
+        dovecot,
         chatmail: existing(target.join("release/chatmail"))?,
         milter: existing(target.join("release/chatmail-milter"))?,
         auth_module: existing(modules.join("auth/libauthdb_chatmail.so"))?,
         mail_plugin: existing(modules.join("lib90_chatmail_plugin.so"))?,
+        settings_module,
     })
-}
-
-/// Says at once what would otherwise show as a compiler's or a server's complaint.
-fn supported_dovecot() -> Result<()> {
-    let output = Command::new("dovecot")
-        .arg("--version")
-        .stdin(Stdio::null())
-        .output()
-        .context("cannot run dovecot: is dovecot-core installed?")?;
-    let version = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-    if !version.starts_with(DOVECOT) {
-        bail!(
-            "this is Dovecot {version}; the modules and the configuration are for {DOVECOT}x, which Debian 12 has"
-        );
-    }
-    Ok(())
 }
 
 /// Two instances that start at the same time must not copy and link over each other.
@@ -110,7 +140,8 @@ fn library(target: &Path, ours: &Path, name: &str, features: &str) -> Result<Pat
     Ok(to)
 }
 
-fn dovecot_modules(build: &Path, auth: &Path, mail: &Path) -> Result<()> {
+fn dovecot_modules(dovecot: &Dovecot, build: &Path, auth: &Path, mail: &Path) -> Result<()> {
+    forget_other_headers(dovecot, build)?;
     create_directory(build)?;
     let setting = |name: &str, path: &Path| {
         let mut setting = std::ffi::OsString::from(name);
@@ -118,7 +149,7 @@ fn dovecot_modules(build: &Path, auth: &Path, mail: &Path) -> Result<()> {
         setting.push(path);
         setting
     };
-    let mut make = as_caller("make");
+    let mut make = dovecot.as_caller("make", build)?;
     make.args(["--silent", "--directory"])
         .arg(workspace().join("dovecot-plugin"));
     make.args([
@@ -130,7 +161,30 @@ fn dovecot_modules(build: &Path, auth: &Path, mail: &Path) -> Result<()> {
     make.env_remove("MAKEFLAGS")
         .env_remove("CFLAGS")
         .env_remove("LDFLAGS");
-    run(&mut make)
+    run(&mut make)?;
+    let stamp = build.join(BUILT_AGAINST);
+    fs::write(&stamp, installed_headers(dovecot)?)
+        .with_context(|| format!("cannot write {}", stamp.display()))?;
+    give_to_caller(&stamp)
+}
+
+/// Removes what was built against another dovecot-dev. make does not look at the headers of the system, and
+/// distributions change them without a new version.
+fn forget_other_headers(dovecot: &Dovecot, build: &Path) -> Result<()> {
+    let built_against = fs::read_to_string(build.join(BUILT_AGAINST)).unwrap_or_default();
+    if build.exists() && built_against != installed_headers(dovecot)? {
+        fs::remove_dir_all(build).with_context(|| format!("cannot remove {}", build.display()))?;
+    }
+    Ok(())
+}
+
+/// How the installed Dovecot was built, and when.
+fn installed_headers(dovecot: &Dovecot) -> Result<String> {
+    let path = dovecot.outside(Path::new(DOVECOT_CONFIG));
+    let read = fs::read_to_string(&path).and_then(|text| Ok((text, fs::metadata(&path)?.mtime())));
+    let (text, time) =
+        read.with_context(|| format!("cannot read {}: is dovecot-dev installed?", path.display()))?;
+    Ok(format!("{time}\n{text}"))
 }
 
 fn create_directory(directory: &Path) -> Result<()> {

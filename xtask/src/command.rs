@@ -46,8 +46,9 @@ pub(crate) fn cargo_strictly(words: &str) -> Result<()> {
 }
 
 /// Runs `cargo WORDS` as root, for tests that start servers. What it runs should be built already.
-pub(crate) fn cargo_as_root(words: &str) -> Result<()> {
-    run(&mut with_words(Command::new(cargo_program()), words)?)
+pub(crate) fn cargo_as_root(words: &str, environment: &[(&str, &str)]) -> Result<()> {
+    let mut command = with_words(Command::new(cargo_program()), words)?;
+    run(command.envs(environment.iter().copied()))
 }
 
 /// Beginnings of the names of what cargo tells a program about its package.
@@ -115,6 +116,14 @@ fn shown(command: &Command) -> String {
     std::iter::once(name)
         .chain(command.get_args())
         .map(|word| word.to_string_lossy())
+        // A script is not for a message of one line.
+        .map(|word| {
+            if word.contains('\n') {
+                "…".into()
+            } else {
+                word
+            }
+        })
         .collect::<Vec<_>>()
         .join(" ")
 }

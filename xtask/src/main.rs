@@ -5,6 +5,7 @@
 mod bench;
 mod build;
 mod command;
+mod dovecot;
 mod interrupt;
 mod packages;
 mod privilege;
@@ -55,6 +56,9 @@ enum Chore {
     /// While the relay runs, DIR/endpoints.json says where everything is: ports, sockets,
     /// mailboxes, configuration, process ids. A part of ours that dies is started again.
     Relay(relay::Options),
+    /// Build the Dovecot modules and print where they are, for tests
+    #[command(hide = true)]
+    Modules(build::ModulesOptions),
     /// Run everything CI runs: formatting, lints, the C code, and every test against real servers
     ///
     /// Installs the system packages that are missing, then: formatting; clippy, where a warning is
@@ -86,6 +90,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let outcome = match arguments.command {
         Chore::Relay(options) => relay::run(options),
+        Chore::Modules(options) => build::modules(&options),
         Chore::Test(options) => test::everything(&options),
         Chore::Bench(options) => bench::run(&options),
     };

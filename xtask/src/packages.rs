@@ -40,6 +40,12 @@ pub(crate) const RELAY: &[Package] = &[
     package("openssl", "makes the relay's self-signed certificate"),
 ];
 
+/// What a relay needs whose Dovecot is not the host's.
+pub(crate) const TREE: &[Package] = &[package(
+    "debootstrap",
+    "makes a Debian tree with the Dovecot that this host does not have",
+)];
+
 /// What the tests need besides.
 pub(crate) const TESTS: &[Package] = &[
     package("valgrind", "memory checks of the C interface"),

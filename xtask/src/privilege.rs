@@ -67,7 +67,7 @@ pub(crate) fn as_caller(program: impl AsRef<std::ffi::OsStr>) -> Command {
 }
 
 /// The user behind sudo, as (uid, gid).
-fn caller() -> Option<(u32, u32)> {
+pub(crate) fn caller() -> Option<(u32, u32)> {
     if !rustix::process::geteuid().is_root() {
         return None;
     }

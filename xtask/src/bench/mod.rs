@@ -128,7 +128,7 @@ fn relay(options: &Options) -> Result<ExitCode> {
     interrupt::listen()?;
     talk_on_stderr();
     packages::ensure(&[packages::RELAY])?;
-    let artifacts = build::relay()?;
+    let artifacts = build::relay(None)?;
     let directory = options
         .dir
         .clone()

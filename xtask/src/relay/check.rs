@@ -20,6 +20,7 @@ use super::peers::Peer;
 use super::processes::poll;
 use super::sink::Sink;
 use super::supervise::Supervisor;
+use crate::dovecot::Dovecot;
 use crate::interrupt;
 use crate::terminal::{Seconds, say};
 
@@ -67,6 +68,7 @@ impl Steps {
 pub(crate) fn run(
     instance: &Instance,
     endpoints: &Endpoints,
+    dovecot: &Dovecot,
     peers: &[Peer],
     supervisor: &mut Supervisor,
     sink: Option<&Sink>,
@@ -157,7 +159,7 @@ pub(crate) fn run(
                 !supervisor.look_after()?,
                 "one of them had to be started again"
             );
-            inspect::only_the_parts(instance.directory(), supervisor)
+            inspect::only_the_parts(instance.directory(), dovecot, supervisor)
         },
     )?;
     steps.step(

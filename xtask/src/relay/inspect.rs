@@ -6,12 +6,17 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::instance::{MILTER, SERVE};
+use super::instance::{DOVECOT, MILTER, SERVE};
 use super::processes::{Process, all};
 use super::supervise::Supervisor;
+use crate::dovecot::Dovecot;
 
 /// Fails if a part is not what it should be, or a process of this instance is no part of it.
-pub(crate) fn only_the_parts(directory: &Path, supervisor: &Supervisor) -> Result<()> {
+pub(crate) fn only_the_parts(
+    directory: &Path,
+    dovecot: &Dovecot,
+    supervisor: &Supervisor,
+) -> Result<()> {
     let mut known = HashSet::from([std::process::id()]);
     for part in supervisor.processes() {
         let group = part.group();
@@ -21,7 +26,7 @@ pub(crate) fn only_the_parts(directory: &Path, supervisor: &Supervisor) -> Resul
                 continue;
             }; // it ended just now
             ensure!(
-                belongs(part, &program),
+                belongs(part, dovecot, &program),
                 "{} runs {}",
                 part.name,
                 program.display()
@@ -40,7 +45,7 @@ pub(crate) fn only_the_parts(directory: &Path, supervisor: &Supervisor) -> Resul
     for pid in all() {
         let ours = !known.contains(&pid)
             && command_line(pid).contains(&name)
-            && program(pid).is_some_and(|p| is_server(&p));
+            && program(pid).is_some_and(|p| is_server(dovecot, &p));
         if ours {
             bail!(
                 "process {pid} works in {name} and is no part of the relay: {}",
@@ -99,11 +104,11 @@ fn command_line(pid: u32) -> String {
         .to_owned()
 }
 
-fn belongs(part: &Process, program: &Path) -> bool {
+fn belongs(part: &Process, dovecot: &Dovecot, program: &Path) -> bool {
     match part.name.as_str() {
-        "Dovecot" => {
-            program.starts_with("/usr/sbin/dovecot") || program.starts_with("/usr/lib/dovecot")
-        }
+        DOVECOT => ["/usr/sbin/dovecot", "/usr/lib/dovecot"]
+            .iter()
+            .any(|path| program.starts_with(dovecot.outside(Path::new(path)))),
         "Postfix" => program.starts_with("/usr/lib/postfix"),
         MILTER => program.ends_with("chatmail-milter"),
         _ => program.ends_with("chatmail"),
@@ -111,10 +116,10 @@ fn belongs(part: &Process, program: &Path) -> bool {
 }
 
 /// Editors and shells may name the directory too; a server may not.
-fn is_server(program: &Path) -> bool {
+fn is_server(dovecot: &Dovecot, program: &Path) -> bool {
     let name = program.file_name().unwrap_or_default().to_string_lossy();
     name.starts_with("chatmail")
-        || program.starts_with("/usr/lib/dovecot")
+        || program.starts_with(dovecot.outside(Path::new("/usr/lib/dovecot")))
         || program.starts_with("/usr/lib/postfix")
         || name == "dovecot"
 }

@@ -24,9 +24,12 @@ use super::users;
 use super::wish::Wish;
 use crate::build::Artifacts;
 use crate::command::run;
+use crate::dovecot::Version;
 
 /// What its DNS server says.
 const ZONE: &str = "dns/zone";
+/// The part that has processes of its own by the dozen.
+pub(crate) const DOVECOT: &str = "Dovecot";
 /// The names of the parts whose process ids are in the endpoints.
 pub(crate) const MILTER: &str = "chatmail-milter";
 pub(crate) const SERVE: &str = "chatmail serve";
@@ -42,6 +45,8 @@ pub(crate) struct Instance {
     certificates: Certificates,
     lengths: Lengths,
     verifies: bool,
+    dovecot: Version,
+    doveadm: Vec<String>,
 }
 
 impl Instance {
@@ -104,7 +109,12 @@ impl Instance {
             .with_context(|| format!("cannot change the owner of {}", data.display()))?;
         let modules = Modules::install(artifacts, &root.join("modules"))?;
 
+        let dovecot = &artifacts.dovecot;
+        let mut doveadm = dovecot.words(root)?;
+        doveadm.push("doveadm".to_owned());
         let instance = Instance {
+            dovecot: dovecot.version(),
+            doveadm,
             directory,
             ports,
             domain: domain.clone(),
@@ -226,6 +236,14 @@ impl Instance {
     /// In the order of their start: each after those that it needs.
     pub(crate) fn parts(&self, artifacts: &Artifacts) -> Result<Vec<Part>> {
         let config = self.shown("chatmail.ini");
+        let mut dovecot = artifacts.dovecot.words(self.directory())?;
+        dovecot.extend(words([
+            "/usr/sbin/dovecot",
+            "-F",
+            "-c",
+            &self.shown("etc/dovecot/dovecot.conf"),
+        ]));
+        let (program, arguments) = dovecot.split_first().context("no command of Dovecot's")?;
         let sockets =
             ["outgoing", "incoming", "internal"].map(|direction| self.milter_socket(direction));
         let [outgoing, incoming, internal] = sockets
@@ -233,9 +251,9 @@ impl Instance {
             .map(|socket| format!("unix:{}", socket.display()));
         Ok(vec![
             Part {
-                name: "Dovecot",
-                program: PathBuf::from("/usr/sbin/dovecot"),
-                arguments: words(["-F", "-c", &self.dovecot_conf().display().to_string()]),
+                name: DOVECOT,
+                program: PathBuf::from(program),
+                arguments: arguments.to_vec(),
                 groups_itself: false,
                 restarts: false,
                 ready: vec![
@@ -331,6 +349,8 @@ impl Instance {
             metrics: format!("127.0.0.1:{}", self.ports.metrics()),
             peers: peers::domains(self.directory())?,
             dovecot_conf: self.dovecot_conf(),
+            dovecot_version: self.dovecot,
+            doveadm: self.doveadm.clone(),
             postfix_config_directory: self.postfix_config(),
             milter_pid,
             serve_pid,

@@ -26,6 +26,7 @@ use anyhow::{Context, Result};
 use chatmail_tests::Endpoints;
 use clap::Args;
 
+use crate::dovecot::Version;
 use crate::terminal::{say, stage};
 use crate::{build, command, interrupt, packages, privilege};
 use account::Account;
@@ -47,6 +48,7 @@ const ROUND: Duration = Duration::from_millis(50);
 Examples:
   cargo xtask relay                      chat.test, in target/relay, on free ports
   cargo xtask relay --check              start, send mail through it, stop: exit status 0 or 1
+  cargo xtask relay --dovecot 2.4        on the Dovecot of Debian 13, whatever this host has
   cargo xtask relay --dir /tmp/a         another instance beside the first
   cargo xtask relay --config /etc/chatmail.ini
                                          your relay's limits; the file itself is not changed
@@ -67,6 +69,13 @@ pub(crate) struct Options {
     /// Directory of the instance [default: target/relay]
     #[arg(long)]
     dir: Option<PathBuf>,
+    /// Run on this Dovecot, 2.3 or 2.4 [default: the host's]
+    ///
+    /// If the host has the other one, Dovecot runs inside a Debian tree that has it: bookworm for
+    /// 2.3, trixie for 2.4, made with debootstrap below target/dovecot and kept there. The tree is
+    /// its root directory; ports, files and processes are where they are otherwise.
+    #[arg(long, value_name = "VERSION")]
+    dovecot: Option<Version>,
     /// First of eight ports: imaps, imap, smtps, submission, smtp, push sink, DNS, metrics; `auto` finds a free block
     #[arg(long, value_name = "PORT", default_value = "auto", value_parser = base_port)]
     base_port: BasePort,
@@ -86,7 +95,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "DOMAIN=127.0.0.1:PORT")]
     route: Vec<Route>,
     /// Stop the instance in DIR, also if the command that started it was killed
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["check", "domain", "dir", "config", "push_url", "peer", "route"])]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["check", "domain", "dir", "dovecot", "config", "push_url", "peer", "route"])]
     stop: Option<PathBuf>,
 }
 
@@ -134,7 +143,7 @@ pub(crate) fn run(options: Options) -> Result<ExitCode> {
     // From here on `--stop` finds us, even while we build.
     Record::new(Vec::new())?.write(directory.path())?;
     let ports = Ports::claim(options.base_port.0)?;
-    let artifacts = build::relay()?;
+    let artifacts = build::relay(options.dovecot)?;
     interrupt::check()?;
     let wish = Wish::read(&options)?;
     let instance = stage("writing the configuration", || {
@@ -166,6 +175,7 @@ pub(crate) fn run(options: Options) -> Result<ExitCode> {
         check::run(
             &instance,
             &endpoints,
+            &artifacts.dovecot,
             &wish.peers,
             &mut supervisor,
             sink.as_ref(),
@@ -213,10 +223,11 @@ fn introduce(instance: &Instance, endpoints: &Endpoints, requested: &Path) -> Re
         smtps,
         submission,
         smtp,
+        dovecot_version,
         ..
     } = endpoints;
     say(format_args!(
-        "\nThe relay {} runs on {host}:\n\n  IMAP   {imaps} (TLS), {imap} (STARTTLS)\n  SMTP   {smtps} (TLS), {submission} (STARTTLS)\n  \
+        "\nThe relay {} runs on {host}, with Dovecot {dovecot_version}:\n\n  IMAP   {imaps} (TLS), {imap} (STARTTLS)\n  SMTP   {smtps} (TLS), {submission} (STARTTLS)\n  \
          SMTP   {smtp} (from other relays)\n  files  {}\n\nAn account; its first login creates it, as any other address does:\n\n  \
          address   {}\n  password  {}\n\nIn Delta Chat on this machine, scan or paste:\n\n{link}\n\n{}\n\nCtrl-C stops it.",
         endpoints.domain,

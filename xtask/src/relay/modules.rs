@@ -1,7 +1,8 @@
 //! Puts our modules where Dovecot looks for them.
 //!
 //! Mail plugins are loaded from a directory that the configuration names, so that each instance has its own. Where
-//! the auth server looks is compiled in: that one module is shared by all instances of the host.
+//! the auth server looks is compiled in, and where 2.4 looks for names of settings: those modules are shared by all
+//! instances of the host, or of the tree that Dovecot runs in.
 
 use std::ffi::OsStr;
 use std::fs::{self, Permissions};
@@ -10,13 +11,13 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
-use crate::build::Artifacts;
+use crate::build::{Artifacts, DOVECOT_CONFIG};
+use crate::dovecot::Dovecot;
 use crate::packages;
 use crate::terminal::say;
 
-/// Tells how the installed Dovecot was built; comes with dovecot-dev.
-const DOVECOT_CONFIG: &str = "/usr/lib/dovecot/dovecot-config";
-const AUTH: &str = "libauthdb_chatmail.so";
+const AUTH: &str = "auth/libauthdb_chatmail.so";
+const SETTINGS: &str = "settings/libchatmail_settings.so";
 const MAIL: &str = "lib90_chatmail_plugin.so";
 
 /// Where the modules are.
@@ -26,22 +27,30 @@ pub(crate) struct Modules {
 }
 
 impl Modules {
-    /// Installs both modules, the mail plugin into `mail_plugin_dir`.
+    /// Installs all modules, the mail plugin into `mail_plugin_dir`.
     pub(crate) fn install(artifacts: &Artifacts, mail_plugin_dir: &Path) -> Result<Modules> {
-        let stock = stock_directory()?;
-        install_auth(&artifacts.auth_module, &stock.join("auth").join(AUTH))?;
+        let dovecot = &artifacts.dovecot;
+        let stock = stock_directory(dovecot)?;
+        install(dovecot, &artifacts.auth_module, &stock.join(AUTH))?;
+        if let Some(settings) = &artifacts.settings_module {
+            install(dovecot, settings, &stock.join(SETTINGS))?;
+        }
         if mail_plugin_dir.exists() {
             fs::remove_dir_all(mail_plugin_dir)
                 .with_context(|| format!("cannot empty {}", mail_plugin_dir.display()))?;
         }
         fs::create_dir_all(mail_plugin_dir)
             .with_context(|| format!("cannot create {}", mail_plugin_dir.display()))?;
+        let seen = dovecot.outside(&stock);
         let entries =
-            fs::read_dir(&stock).with_context(|| format!("cannot list {}", stock.display()))?;
+            fs::read_dir(&seen).with_context(|| format!("cannot list {}", seen.display()))?;
         for entry in entries {
-            let entry = entry.with_context(|| format!("cannot list {}", stock.display()))?;
-            if entry.file_name() != OsStr::new(MAIL) {
-                symlink(entry.path(), mail_plugin_dir.join(entry.file_name()))
+            let name = entry
+                .with_context(|| format!("cannot list {}", seen.display()))?
+                .file_name();
+            if name != OsStr::new(MAIL) {
+                // As Dovecot sees it.
+                symlink(stock.join(&name), mail_plugin_dir.join(&name))
                     .context("cannot link to a stock plugin")?;
             }
         }
@@ -52,8 +61,9 @@ impl Modules {
     }
 }
 
-fn stock_directory() -> Result<PathBuf> {
-    let text = fs::read_to_string(DOVECOT_CONFIG)
+/// As Dovecot names it.
+fn stock_directory(dovecot: &Dovecot) -> Result<PathBuf> {
+    let text = fs::read_to_string(dovecot.outside(Path::new(DOVECOT_CONFIG)))
         .with_context(|| format!("cannot read {DOVECOT_CONFIG}: is dovecot-dev installed?"))?;
     let line = text
         .lines()
@@ -63,10 +73,15 @@ fn stock_directory() -> Result<PathBuf> {
     Ok(PathBuf::from(directory.trim_matches(['"', '\''])))
 }
 
-fn install_auth(from: &Path, to: &Path) -> Result<()> {
+fn install(dovecot: &Dovecot, from: &Path, to: &Path) -> Result<()> {
+    let to = &dovecot.outside(to);
     let new = fs::read(from).with_context(|| format!("cannot read {}", from.display()))?;
     if fs::read(to).is_ok_and(|old| old == new) {
         return Ok(());
+    }
+    if !dovecot.is_of_host() {
+        make_parent(to)?;
+        return replace(from, to);
     }
     if let Some(package) = packages::owner_of(to) {
         bail!(
@@ -75,10 +90,17 @@ fn install_auth(from: &Path, to: &Path) -> Result<()> {
         );
     }
     say(format_args!(
-        "==> installing {} (Dovecot loads auth modules from nowhere else)",
+        "==> installing {} (Dovecot loads such modules from nowhere else)",
         to.display()
     ));
+    make_parent(to)?;
     replace(from, to)
+}
+
+/// No package of ours has one for settings.
+fn make_parent(file: &Path) -> Result<()> {
+    let directory = file.parent().context("a module has no directory")?;
+    fs::create_dir_all(directory).with_context(|| format!("cannot create {}", directory.display()))
 }
 
 /// By rename: a Dovecot that runs keeps the file it has mapped.
