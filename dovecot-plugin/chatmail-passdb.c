@@ -129,33 +129,42 @@ chatmail_passdb_verify_plain(struct auth_request *request, const char *password,
 	callback(chatmail_passdb_login(request, password), request);
 }
 
-static void
-chatmail_passdb_lookup_credentials(struct auth_request *request,
-				   lookup_credentials_callback_t *callback)
+/* Returns the result of a look-up, and if it is OK the hash, in the current
+   data stack frame. */
+static enum passdb_result
+chatmail_passdb_find(struct auth_request *request, const char **password_r)
 {
 	struct chatmail_authdb *db = chatmail_passdb_db(request);
 	chatmail_login_t *login = NULL;
 	chatmail_error_t *err = NULL;
 	enum passdb_result result;
-	const char *password, *scheme;
 
-	if (chatmail_authdb_open(db) < 0) {
-		callback(PASSDB_RESULT_INTERNAL_FAILURE, NULL, 0, request);
-		return;
-	}
+	*password_r = NULL;
+	if (chatmail_authdb_open(db) < 0)
+		return PASSDB_RESULT_INTERNAL_FAILURE;
 	if (chatmail_auth_lookup(db->auth, CHATMAIL_STR(request->fields.user),
 				 &login, &err) != CHATMAIL_OK) {
 		chatmail_authdb_failed(db, &err);
-		callback(PASSDB_RESULT_INTERNAL_FAILURE, NULL, 0, request);
-		return;
+		return PASSDB_RESULT_INTERNAL_FAILURE;
 	}
 	result = chatmail_passdb_finish(request, db, login);
-	password = t_strdup(chatmail_login_password(login));
+	*password_r = t_strdup(chatmail_login_password(login));
 	chatmail_login_free(login);
+	return result;
+}
 
+static void
+chatmail_passdb_lookup_credentials(struct auth_request *request,
+				   lookup_credentials_callback_t *callback)
+{
+	enum passdb_result result;
+	const char *password, *scheme;
+
+	result = chatmail_passdb_find(request, &password);
 	scheme = password == NULL ? NULL : password_get_scheme(&password);
 	if (scheme == NULL)
 		scheme = request->passdb->passdb->default_pass_scheme;
+	/* Failures, too: the arguments of the callback differ between versions. */
 	passdb_handle_credentials(result, password, scheme, callback, request);
 }
 
