@@ -55,7 +55,8 @@ struct RenderArguments {
     config: PathBuf,
     /// Where sockets, ports and directories are (JSON); without it, those of a stock Debian host
     ///
-    /// An empty object is the same. `chatmail layout` prints every field with its default.
+    /// An empty object is the same. `chatmail layout` prints every field with its default. Which
+    /// Dovecot is installed is asked unless `dovecot.version` says "2.3" or "2.4".
     #[arg(long, value_name = "FILE")]
     layout: Option<PathBuf>,
     /// Directory to write to; made if missing

@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::DovecotVersion;
+
 /// A whole `LAYOUT.json`. Every field may be left out; an unknown one is an error.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -80,6 +82,8 @@ pub struct Milters {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Dovecot {
+    /// The series it is of. `null`: that of the Dovecot on this host, which is asked.
+    pub version: Option<DovecotVersion>,
     /// `base_dir`. Sockets are made in it, so its path has to stay below about 80 bytes.
     pub run_dir: PathBuf,
     /// `state_dir`.
@@ -96,6 +100,10 @@ pub struct Dovecot {
     pub internal_user: String,
     /// `default_login_user`.
     pub login_user: String,
+    /// Whether LMTP takes mail with raw UTF-8 in its header (RFC 6531). With 2.4 only, and only if
+    /// it was built for that, as Debian's is; otherwise Dovecot refuses to start with
+    /// `not built with --enable-experimental-mail-utf8`.
+    pub smtputf8: bool,
 }
 
 /// Paths and users of Postfix.
@@ -170,6 +178,7 @@ impl Default for Milters {
 impl Default for Dovecot {
     fn default() -> Dovecot {
         Dovecot {
+            version: None,
             run_dir: "/run/dovecot".into(),
             state_dir: "/var/lib/dovecot".into(),
             log: None,
@@ -178,6 +187,7 @@ impl Default for Dovecot {
             login_processes: 10,
             internal_user: "dovecot".into(),
             login_user: "dovenull".into(),
+            smtputf8: true,
         }
     }
 }

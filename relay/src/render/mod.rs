@@ -8,6 +8,7 @@
 //! assert_eq!(layout.ports.imaps, 993);
 //! ```
 
+mod dovecot;
 mod layout;
 mod output;
 mod socket;
@@ -20,6 +21,7 @@ use minijinja::value::Serde;
 use minijinja::{Environment, UndefinedBehavior};
 use serde::Serialize;
 
+pub use dovecot::DovecotVersion;
 pub use layout::{Dovecot, Layout, Milters, Ports, Postfix};
 pub use output::{Found, Rendered};
 
@@ -29,9 +31,10 @@ macro_rules! templates {
     };
 }
 
-/// Every file that is written: its name below the output directory, and its template.
-const TEMPLATES: &[(&str, &str)] = templates![
-    "dovecot/dovecot.conf" = "dovecot-2.3/dovecot.conf",
+type Templates = &'static [(&'static str, &'static str)];
+
+/// Every file that is written for Postfix: its name below the output directory, and its template.
+const POSTFIX: Templates = templates![
     "postfix/main.cf" = "postfix/main.cf",
     "postfix/master.cf" = "postfix/master.cf",
     "postfix/login_map" = "postfix/login_map",
@@ -39,6 +42,14 @@ const TEMPLATES: &[(&str, &str)] = templates![
     "postfix/lmtp_header_cleanup" = "postfix/lmtp_header_cleanup",
     "postfix/smtp_tls_policy_map" = "postfix/smtp_tls_policy_map",
 ];
+
+/// The same for Dovecot.
+fn dovecot(version: DovecotVersion) -> Templates {
+    match version {
+        DovecotVersion::V2_3 => templates!["dovecot/dovecot.conf" = "dovecot-2.3/dovecot.conf"],
+        DovecotVersion::V2_4 => templates!["dovecot/dovecot.conf" = "dovecot-2.4/dovecot.conf"],
+    }
+}
 
 /// What a template can name. One that names anything else fails.
 #[derive(Serialize)]
@@ -86,7 +97,13 @@ struct MilterLists {
 }
 
 /// Renders every file. The error says what cannot be written down, and where it comes from.
+///
+/// If the layout does not name Dovecot's version, runs `dovecot --version`.
 pub fn render(config: &Config, layout: &Layout) -> Result<Vec<Rendered>, String> {
+    let version = match layout.dovecot.version {
+        Some(version) => version,
+        None => DovecotVersion::installed()?,
+    };
     let values = Values::new(config, layout)?;
     refuse_special_characters(
         "",
@@ -101,8 +118,9 @@ pub fn render(config: &Config, layout: &Layout) -> Result<Vec<Rendered>, String>
         .build()
         .map_err(|why| why.to_string())?;
     environment.set_syntax(syntax);
-    TEMPLATES
+    dovecot(version)
         .iter()
+        .chain(POSTFIX)
         .map(|&(name, source)| {
             let text = environment
                 .render_named_str(name, source, Serde(&values))
