@@ -1,30 +1,21 @@
 /* Module authdb_chatmail: registers the passdb and userdb driver "chatmail",
    and keeps what the two share.
 
-   Arguments of the driver, separated by spaces:
+   In dovecot.conf of Dovecot 2.4 (for 2.3, and for all settings, see
+   chatmail-settings.c):
 
-     config=PATH   chatmail.ini; required
-     user=NAME     system user that owns all mailboxes; its uid and primary
-                   gid become the userdb fields. Default: vmail
-
-   In dovecot.conf:
-
-     passdb {
-       driver = chatmail
-       args = config=PATH
+     chatmail_config = PATH
+     passdb chatmail {
      }
-     userdb {
-       driver = prefetch      # a login needs no second look-up
+     userdb prefetch {        # a login needs no second look-up
      }
-     userdb {
-       driver = chatmail      # lmtp and doveadm do
-       args = config=PATH
+     userdb chatmail {        # lmtp and doveadm do
      }
      service auth-worker {
        user = vmail           # hashes, and creates mailboxes
      }
 
-   Wrong arguments stop the auth process. chatmail.ini is read once per
+   Wrong settings stop the auth process. chatmail.ini is read once per
    process; "doveadm reload" makes Dovecot read it anew. One that does not load
    is logged as an error and every request becomes a temporary failure until it
    does. Why a login was refused is logged with auth_verbose=yes.
@@ -36,12 +27,11 @@
    the byte 1. */
 
 #include "chatmail-authdb.h"
+#include "chatmail-settings.h"
 
 #include "array.h"
 #include "ipwd.h"
 #include "llist.h"
-
-#define CHATMAIL_DEFAULT_USER "vmail"
 
 CHATMAIL_EXPORT void authdb_chatmail_init(void);
 CHATMAIL_EXPORT void authdb_chatmail_deinit(void);
@@ -49,48 +39,22 @@ extern CHATMAIL_EXPORT const char *authdb_chatmail_version;
 
 static struct chatmail_authdb *authdbs = NULL;
 
-/* Returns the value if arg is "KEY=VALUE", else NULL. */
-static const char *chatmail_authdb_arg(const char *arg, const char *key)
-{
-	size_t len = strlen(key);
-
-	return strncmp(arg, key, len) == 0 && arg[len] == '=' ?
-		arg + len + 1 : NULL;
-}
-
-static void chatmail_authdb_parse_args(struct chatmail_authdb *db)
-{
-	const char *const *arg, *value;
-
-	for (arg = t_strsplit_spaces(db->args, " "); *arg != NULL; arg++) {
-		if ((value = chatmail_authdb_arg(*arg, "config")) != NULL) {
-			i_free(db->config_path);
-			db->config_path = i_strdup(value);
-		} else if ((value = chatmail_authdb_arg(*arg, "user")) != NULL) {
-			i_free(db->user);
-			db->user = i_strdup(value);
-		} else {
-			i_fatal("chatmail: Unknown setting: %s", *arg);
-		}
-	}
-	if (db->config_path == NULL || db->config_path[0] == '\0')
-		i_fatal("chatmail: Setting config=PATH is missing");
-	if (db->user == NULL)
-		db->user = i_strdup(CHATMAIL_DEFAULT_USER);
-}
-
-static void chatmail_authdb_find_owner(struct chatmail_authdb *db)
+static int
+chatmail_authdb_find_owner(struct chatmail_authdb *db, const char **error_r)
 {
 	struct passwd pw;
 
 	switch (i_getpwnam(db->user, &pw)) {
 	case -1:
-		i_fatal("chatmail: getpwnam(%s) failed: %m", db->user);
+		*error_r = t_strdup_printf("getpwnam(%s) failed: %m", db->user);
+		return -1;
 	case 0:
-		i_fatal("chatmail: user=%s: No such system user", db->user);
+		*error_r = t_strdup_printf("%s: No such system user", db->user);
+		return -1;
 	}
 	db->uid = i_strdup(dec2str(pw.pw_uid));
 	db->gid = i_strdup(dec2str(pw.pw_gid));
+	return 0;
 }
 
 static int
@@ -154,25 +118,45 @@ static void chatmail_authdb_report(struct chatmail_authdb *db)
 	}
 }
 
-struct chatmail_authdb *chatmail_authdb_ref(const char *args)
+static void chatmail_authdb_free(struct chatmail_authdb *db)
+{
+	chatmail_auth_free(db->auth);
+	chatmail_config_free(db->config);
+	event_unref(&db->event);
+	i_free(db->config_path);
+	i_free(db->user);
+	i_free(db->uid);
+	i_free(db->gid);
+	i_free(db);
+}
+
+int chatmail_authdb_ref(chatmail_source_t source,
+			struct chatmail_authdb **db_r, const char **error_r)
 {
 	struct chatmail_authdb *db;
-	const char *error;
+	const char *config_path, *user, *error;
 
+	if (chatmail_settings_authdb(source, &config_path, &user, error_r) < 0)
+		return -1;
 	for (db = authdbs; db != NULL; db = db->next) {
-		if (strcmp(db->args, args) == 0) {
+		if (strcmp(db->config_path, config_path) == 0 &&
+		    strcmp(db->user, user) == 0) {
 			db->refcount++;
-			return db;
+			*db_r = db;
+			return 0;
 		}
 	}
 
 	db = i_new(struct chatmail_authdb, 1);
 	db->refcount = 1;
-	db->args = i_strdup(args);
+	db->config_path = i_strdup(config_path);
+	db->user = i_strdup(user);
 	db->event = event_create(auth_event);
 	event_set_append_log_prefix(db->event, "chatmail: ");
-	chatmail_authdb_parse_args(db);
-	chatmail_authdb_find_owner(db);
+	if (chatmail_authdb_find_owner(db, error_r) < 0) {
+		chatmail_authdb_free(db);
+		return -1;
+	}
 	DLLIST_PREPEND(&authdbs, db);
 
 	/* The process is still root here, so chatmail.ini may be closed to
@@ -181,7 +165,8 @@ struct chatmail_authdb *chatmail_authdb_ref(const char *args)
 		chatmail_authdb_report(db);
 	else
 		(void)chatmail_authdb_load(db, &error);
-	return db;
+	*db_r = db;
+	return 0;
 }
 
 void chatmail_authdb_unref(struct chatmail_authdb **_db)
@@ -196,15 +181,7 @@ void chatmail_authdb_unref(struct chatmail_authdb **_db)
 		return;
 
 	DLLIST_REMOVE(&authdbs, db);
-	chatmail_auth_free(db->auth);
-	chatmail_config_free(db->config);
-	event_unref(&db->event);
-	i_free(db->args);
-	i_free(db->config_path);
-	i_free(db->user);
-	i_free(db->uid);
-	i_free(db->gid);
-	i_free(db);
+	chatmail_authdb_free(db);
 }
 
 const char *authdb_chatmail_version = DOVECOT_ABI_VERSION;

@@ -1,5 +1,5 @@
-/* What the passdb and the userdb of one chatmail.ini share in an auth
-   process. */
+/* What the passdbs and userdbs of one chatmail.ini share in an auth process:
+   Dovecot 2.4 makes one of each for every protocol. */
 #ifndef CHATMAIL_AUTHDB_H
 #define CHATMAIL_AUTHDB_H
 
@@ -17,8 +17,7 @@ struct chatmail_authdb {
 	   client's address in the prefix. */
 	struct event *event;
 
-	/* from the driver's arguments */
-	char *args;
+	/* from the settings */
 	char *config_path;
 	char *user;
 
@@ -30,10 +29,11 @@ struct chatmail_authdb {
 	chatmail_auth_t *auth;
 };
 
-/* Returns the database for these driver arguments with one reference added.
-   Wrong arguments end the process, as with Dovecot's own drivers. A
-   chatmail.ini that does not load is only logged. */
-struct chatmail_authdb *chatmail_authdb_ref(const char *args);
+/* Finds or makes the database that these settings name and adds a reference.
+   Returns 0, or -1 if a setting is wrong. A chatmail.ini that does not load is
+   only logged. */
+int chatmail_authdb_ref(chatmail_source_t source,
+			struct chatmail_authdb **db_r, const char **error_r);
 void chatmail_authdb_unref(struct chatmail_authdb **db);
 
 /* Makes db->config and db->auth usable. Returns 0, or -1 with the reason

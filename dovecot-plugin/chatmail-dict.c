@@ -1,8 +1,8 @@
-/* dict driver "chatmail", URI chatmail:/path/to/chatmail.ini: what IMAP
-   METADATA reads and writes, in process. libchatmail knows the keys; this
-   file only carries them. */
+/* dict driver "chatmail": what IMAP METADATA reads and writes, in process.
+   libchatmail knows the keys; this file only carries them. */
 
 #include "chatmail-plugin.h"
+#include "chatmail-settings.h"
 
 #include "array.h"
 #include "dict-private.h"
@@ -25,19 +25,16 @@ chatmail_dict_config(struct dict *_dict, const char **error_r)
 	return config;
 }
 
-static int chatmail_dict_init(struct dict *driver, const char *uri,
-			      const struct dict_settings *set ATTR_UNUSED,
-			      struct dict **dict_r, const char **error_r)
+CHATMAIL_DICT_INIT(chatmail_dict_init)
 {
 	struct chatmail_dict *dict;
+	const char *path;
 
-	if (*uri == '\0') {
-		*error_r = "Path of chatmail.ini is missing";
+	if (chatmail_settings_config(source, &path, error_r) < 0)
 		return -1;
-	}
 	dict = i_new(struct chatmail_dict, 1);
 	dict->dict = *driver;
-	dict->config_path = i_strdup(uri);
+	dict->config_path = i_strdup(path);
 	*dict_r = &dict->dict;
 	return 0;
 }

@@ -1,6 +1,7 @@
 /* passdb "chatmail": logins, which create an address at its first login. */
 
 #include "chatmail-authdb.h"
+#include "chatmail-settings.h"
 
 #include "password-scheme.h"
 
@@ -52,7 +53,8 @@ chatmail_passdb_set_fields(struct auth_request *request,
 	auth_request_set_field(request, "userdb_home", home, NULL);
 	auth_request_set_field(request, "userdb_uid", db->uid, NULL);
 	auth_request_set_field(request, "userdb_gid", db->gid, NULL);
-	return PASSDB_RESULT_OK;
+	return chatmail_passdb_finish_fields(request) < 0 ?
+		PASSDB_RESULT_INTERNAL_FAILURE : PASSDB_RESULT_OK;
 }
 
 /* Logs what libchatmail has to say about an answer and sets the fields of a
@@ -168,18 +170,25 @@ chatmail_passdb_lookup_credentials(struct auth_request *request,
 	passdb_handle_credentials(result, password, scheme, callback, request);
 }
 
-CHATMAIL_PASSDB_PREINIT(chatmail_passdb_preinit)
+static int
+chatmail_passdb_create(pool_t pool, chatmail_source_t source,
+		       struct passdb_module **module_r, const char **error_r)
 {
 	struct chatmail_passdb_module *module;
 
 	module = p_new(pool, struct chatmail_passdb_module, 1);
-	module->db = chatmail_authdb_ref(args);
+	if (chatmail_authdb_ref(source, &module->db, error_r) < 0)
+		return -1;
 	/* Hashing and disk: in auth-worker. No default_cache_key: a cached
-	   "unknown" would keep an address from being created. */
+	   "unknown" would keep an address from being created. 2.4 takes these
+	   two from the settings, whose defaults say the same. */
 	module->module.blocking = TRUE;
-	module->module.default_pass_scheme = "CRYPT";
-	return &module->module;
+	module->module.default_pass_scheme = CHATMAIL_PASS_SCHEME;
+	*module_r = &module->module;
+	return 0;
 }
+
+CHATMAIL_PREINIT(passdb, chatmail_passdb_preinit, chatmail_passdb_create)
 
 static void chatmail_passdb_deinit(struct passdb_module *_module)
 {

@@ -1,12 +1,15 @@
 /* Module chatmail_plugin, for imap, lmtp and doveadm: notes the last login,
    answers METADATA in process, and spools push notifications.
 
-   In dovecot.conf:
+   In dovecot.conf of Dovecot 2.4 (for 2.3 see chatmail-settings.c):
 
-     mail_plugins = $mail_plugins chatmail
-     mail_attribute_dict = chatmail:PATH
-     plugin {
-       chatmail_config = PATH
+     chatmail_config = PATH
+     mail_plugins {
+       chatmail = yes
+     }
+     mail_attribute {
+       dict chatmail {
+       }
      }
      protocol imap {
        imap_metadata = yes
@@ -32,6 +35,7 @@
    may store mail without calling this one; such mail is not notified. */
 
 #include "chatmail-plugin.h"
+#include "chatmail-settings.h"
 
 #include "module-dir.h"
 #include "mail-user.h"
@@ -71,12 +75,11 @@ int chatmail_plugin_user_config(struct mail_user *user,
 				const chatmail_config_t **config_r,
 				const char **error_r)
 {
-	const char *path = chatmail_user_config_path(user);
+	const char *path;
 
-	if (path == NULL || *path == '\0') {
-		*error_r = "Setting chatmail_config is missing";
+	if (chatmail_settings_config(chatmail_user_source(user), &path,
+				     error_r) < 0)
 		return -1;
-	}
 	return chatmail_plugin_config(path, config_r, error_r);
 }
 

@@ -36,7 +36,8 @@ chatmail_userdb_set_fields(struct auth_request *request,
 	auth_request_set_userdb_field(request, "home", home);
 	auth_request_set_userdb_field(request, "uid", db->uid);
 	auth_request_set_userdb_field(request, "gid", db->gid);
-	return USERDB_RESULT_OK;
+	return chatmail_userdb_finish_fields(request) < 0 ?
+		USERDB_RESULT_INTERNAL_FAILURE : USERDB_RESULT_OK;
 }
 
 /* A look-up of a blocked address finds nobody: it gets no mail either. */
@@ -123,15 +124,22 @@ static int chatmail_userdb_iterate_deinit(struct userdb_iterate_context *ctx)
 	return ret;
 }
 
-CHATMAIL_USERDB_PREINIT(chatmail_userdb_preinit)
+static int
+chatmail_userdb_create(pool_t pool, chatmail_source_t source,
+		       struct userdb_module **module_r, const char **error_r)
 {
 	struct chatmail_userdb_module *module;
 
 	module = p_new(pool, struct chatmail_userdb_module, 1);
-	module->db = chatmail_authdb_ref(args);
+	if (chatmail_authdb_ref(source, &module->db, error_r) < 0)
+		return -1;
+	/* 2.4 takes it from the settings, whose default says the same */
 	module->module.blocking = TRUE;
-	return &module->module;
+	*module_r = &module->module;
+	return 0;
 }
+
+CHATMAIL_PREINIT(userdb, chatmail_userdb_preinit, chatmail_userdb_create)
 
 static void chatmail_userdb_deinit(struct userdb_module *_module)
 {
