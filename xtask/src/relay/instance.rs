@@ -202,6 +202,7 @@ impl Instance {
                 "internal": format!("unix:{}", self.milter_socket("internal").display()),
             },
             "dovecot": {
+                "version": self.dovecot,
                 "run_dir": self.path("run/dovecot"),
                 "state_dir": self.path("run/dovecot-state"),
                 "log": self.path("log/dovecot.log"),
