@@ -70,17 +70,17 @@ fn addr_spec(text: &[u8]) -> Option<(&str, &[u8])> {
         _ => dns_name(domain_text)?,
     };
     let (address, after) = text.split_at(localpart + 1 + domain);
-    let address = std::str::from_utf8(address).ok()?;
     // RFC 2047 section 5 forbids encoded words here. Some readers decode them all the same, or let
     // one that begins in the name end here.
-    let encoded = address.contains("=?") || address.contains("?=");
+    let encoded =
+        address.contains(&b'?') && address.windows(2).any(|pair| matches!(pair, b"=?" | b"?="));
+    let address = std::str::from_utf8(address).ok()?;
     (!encoded).then_some((address, after))
 }
 
 /// Length of the domain name at the start of `text`.
 fn dns_name(text: &[u8]) -> Option<usize> {
-    let is_part = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
-    let length = text.iter().take_while(|&&b| is_part(b)).count();
+    let length = leading(text, DNS);
     let labels_are_sound = text[..length]
         .split(|&b| b == b'.')
         .all(|label| !label.is_empty());
@@ -92,11 +92,32 @@ fn dns_name(text: &[u8]) -> Option<usize> {
 /// Dots may stand at the ends and next to each other: relays have let people choose addresses like
 /// that, and the caller compares the whole of it.
 fn dot_atom(text: &[u8]) -> Option<usize> {
-    let length = text
-        .iter()
-        .take_while(|&&b| is_atext(b) || b == b'.')
-        .count();
+    let length = leading(text, DOT_ATOM);
     (length > 0).then_some(length)
+}
+
+/// A byte of a domain name.
+const DNS: u8 = 1;
+/// `atext` or a dot.
+const DOT_ATOM: u8 = 2;
+
+/// The classes of each byte: every message has an address to be read.
+static CLASSES: [u8; 256] = {
+    let mut classes = [0; 256];
+    let mut byte = 0u8;
+    while byte < 128 {
+        let dns = byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+        let dot_atom = is_atext(byte) || byte == b'.';
+        classes[byte as usize] = (dns as u8 * DNS) | (dot_atom as u8 * DOT_ATOM);
+        byte += 1;
+    }
+    classes
+};
+
+/// How many bytes at the start of `text` are of a class.
+fn leading(text: &[u8], class: u8) -> usize {
+    let other = |b: &u8| CLASSES[usize::from(*b)] & class == 0;
+    text.iter().position(other).unwrap_or(text.len())
 }
 
 /// What follows the quoted string whose opening quote stands before `text`.
@@ -116,6 +137,17 @@ fn skip_quoted_string(text: &[u8]) -> Option<&[u8]> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn the_characters_of_an_address_are_those_of_the_standard() {
+        for byte in 0..=u8::MAX {
+            let is = |marks: &[u8]| byte.is_ascii_alphanumeric() || marks.contains(&byte);
+            let class = CLASSES[usize::from(byte)];
+            // RFC 5322 section 3.2.3, and the dots between.
+            assert_eq!(class & DOT_ATOM != 0, is(b"!#$%&'*+-/=?^_`{|}~."), "{byte}");
+            assert_eq!(class & DNS != 0, is(b"-_."), "{byte}");
+        }
+    }
 
     #[test]
     fn one_address_is_found_in_each_of_its_usual_forms() {

@@ -86,8 +86,11 @@ const OUTSIDE: u8 = 26;
 fn rank(character: u8) -> u8 {
     let letter = (character | 0x20).wrapping_sub(b'a');
     let digit_or_slash = character.wrapping_sub(b'/').saturating_add(OUTSIDE - 11);
-    let plus = if character == b'+' { 0 } else { u8::MAX };
-    letter.min(digit_or_slash).min(plus)
+    if character == b'+' {
+        0
+    } else {
+        letter.min(digit_or_slash)
+    }
 }
 
 /// The 6 bits of a character of the alphabet.

@@ -43,7 +43,7 @@ enum State {
     End,
 }
 
-const BEGIN: &[u8] = b"-----BEGIN PGP MESSAGE-----";
+pub(super) const BEGIN: &[u8] = b"-----BEGIN PGP MESSAGE-----";
 const END: &[u8] = b"-----END PGP MESSAGE-----";
 
 /// Header keys of RFC 9580 section 6.2.2. They speak to people, so outgoing mail has none.
@@ -53,16 +53,25 @@ const HEADER_KEYS: [&str; 5] = ["Version", "Comment", "Hash", "Charset", "Messag
 const BLOCK: usize = 16;
 
 impl Armor {
-    pub(super) fn new(direction: Direction) -> Armor {
+    /// `spare` is empty memory to work in.
+    pub(super) fn new(direction: Direction, spare: Vec<u8>) -> Armor {
         Armor {
             direction,
             state: State::Begin,
-            packets: Packets::new(),
+            packets: Packets::new(spare),
             blank_lines: 0,
             header_bytes: 0,
             carry: 0,
             carried: 0,
             line_length: 0,
+        }
+    }
+
+    /// As after [`BEGIN`] and an empty line.
+    pub(super) fn begun(direction: Direction, spare: Vec<u8>) -> Armor {
+        Armor {
+            state: State::Data,
+            ..Armor::new(direction, spare)
         }
     }
 
@@ -311,7 +320,7 @@ mod tests {
     }
 
     fn read(direction: Direction, text: &str) -> Result<(), Reason> {
-        let mut armor = Armor::new(direction);
+        let mut armor = Armor::new(direction, Vec::new());
         for line in text.split('\n') {
             armor.line(line.as_bytes())?;
         }
@@ -433,7 +442,7 @@ mod tests {
         let broken = text.replacen(&lines[40], &lines[40].replace('A', "!"), 1);
         for (text, expected) in [(text, Ok(())), (broken, Err(Reason::Armor))] {
             let mut rest = text.as_bytes();
-            let mut armor = Armor::new(Direction::Outgoing);
+            let mut armor = Armor::new(Direction::Outgoing, Vec::new());
             let mut bulk = 0;
             let answer = loop {
                 let passed = armor.bulk(rest, LineEnd::CrLf).expect("in order");

@@ -39,8 +39,9 @@ impl Form {
             Ids(most) => (most, value.len() <= most && is_ids(value)),
             Date => (limits::DATE_BYTES, is_date(value)),
             Key => (limits::HEADER_FIELD_BYTES, is_key(value)),
-            // One address in brackets is most of what comes.
+            // One address in brackets, or none to be seen, is most of what comes.
             Addresses(_) if is_bare_address(value) => return Some(0),
+            Addresses(_) if value == HIDDEN => return Some(HIDDEN.len() - b": ;".len()),
             Addresses(most) if value.len() <= most => return names(value, is_address),
             Links(most) if value.len() <= most => return names(value, is_link),
             Addresses(_) | Links(_) => return None,
@@ -48,6 +49,9 @@ impl Form {
         (good && value.len() <= most).then_some(0)
     }
 }
+
+/// To as Delta Chat writes it: a group without members, whose name counts.
+const HIDDEN: &[u8] = b"\"hidden-recipients\": ;";
 
 /// Letters, digits and what joins them in a token.
 const WORD: u8 = 1;
@@ -342,6 +346,7 @@ mod tests {
             ("Alice <alice@chat.test>", 6),
             ("\"A, <B>; \\\"C\\\"\" <a@chat.test>", 16),
             ("\"hidden-recipients\": ;", 19),
+            ("\"hidden-recipients\":;", 19),
             ("Attack at dawn", 14),
             ("attack@dawn bring ladders", 25),
             ("<attack at@dawn>", 16),

@@ -44,7 +44,7 @@ enum Author {
     Invalid(String),
 }
 
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 enum TopType {
     Encrypted(Boundary),
     Mixed(Boundary),
@@ -179,7 +179,8 @@ impl Header {
     pub(super) fn take_edits(&mut self) -> Vec<HeaderEdit> {
         let others = std::mem::take(&mut self.others);
         let count: u32 = others.iter().map(|(_, count)| *count).sum();
-        let mut edits = Vec::with_capacity(count as usize + self.dropped.len() + 1);
+        let replaced = usize::from(self.replaced.is_some());
+        let mut edits = Vec::with_capacity(count as usize + self.dropped.len() + replaced);
         for (name, count) in others {
             let name = String::from_utf8(name.into_vec())
                 .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned());
@@ -345,6 +346,13 @@ fn refusal(reason: Reason, offset: u64) -> Refusal {
 
 /// What the Content-Type of the message says. `None`: readers differ on it.
 fn top_type(value: &[u8]) -> Option<TopType> {
+    match usual_boundary(value) {
+        Some(boundary) => Some(TopType::Encrypted(boundary)),
+        None => read_type(value),
+    }
+}
+
+fn read_type(value: &[u8]) -> Option<TopType> {
     let media_type = MediaType::parse(value)?;
     let only = |names: &[&[u8]]| {
         media_type.parameters().all(|(name, content)| {
@@ -372,6 +380,23 @@ fn top_type(value: &[u8]) -> Option<TopType> {
     })
 }
 
+/// The boundary of a Content-Type as Delta Chat and most others write it, which is found without
+/// reading the rest. `None`: it has to be read.
+fn usual_boundary(value: &[u8]) -> Option<Boundary> {
+    let start = b"multipart/encrypted; protocol=\"application/pgp-encrypted\";";
+    let value = value.strip_prefix(b" ").unwrap_or(value);
+    let boundary = match value.strip_prefix(start)? {
+        [b' ', b'\n', b'\t' | b' ', rest @ ..] => rest,
+        [b'\n', b'\t' | b' ', rest @ ..] => rest,
+        [b' ', rest @ ..] => rest,
+        _ => return None,
+    };
+    let quoted = boundary.strip_prefix(b"boundary=\"")?;
+    let boundary = quoted.strip_suffix(b"\"")?;
+    // It might be an encoded word.
+    (!boundary.contains(&b'?')).then(|| Boundary::new(boundary))?
+}
+
 /// `1.0`; incoming also with one small comment, as Apple Mail writes it.
 fn is_mime_version(value: &[u8], direction: Direction) -> bool {
     let Some(comment) = value.strip_prefix(b"1.0") else {
@@ -391,10 +416,12 @@ fn is_unstructured(value: &[u8]) -> bool {
     if !mime::has_control(value) {
         return true;
     }
-    let mut lines = value.split(|&byte| byte == b'\n').peekable();
+    let mut rest = value;
     let mut first = true;
-    while let Some(line) = lines.next() {
-        let line = match lines.peek() {
+    loop {
+        let end = memchr::memchr(b'\n', rest);
+        let (line, after) = rest.split_at(end.unwrap_or(rest.len()));
+        let line = match end {
             Some(_) => line.strip_suffix(b"\r").unwrap_or(line),
             None => line,
         };
@@ -404,6 +431,62 @@ fn is_unstructured(value: &[u8]) -> bool {
             return false;
         }
         first = false;
+        match after.split_first() {
+            Some((_, after)) => rest = after,
+            None => return true,
+        }
     }
-    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn usual(fold: &str, boundary: &str) -> String {
+        let start = "multipart/encrypted; protocol=\"application/pgp-encrypted\";";
+        format!("{start}{fold}boundary={boundary}")
+    }
+
+    #[test]
+    fn the_boundary_of_a_usual_content_type_is_found_without_reading_it() {
+        for fold in [" \n\t", "\n\t", "\n ", " "] {
+            for space in ["", " "] {
+                let value = space.to_owned() + &usual(fold, "\"18a7c3b2f1d0e9c8_5f3a=b1c2\"");
+                let boundary = usual_boundary(value.as_bytes()).map(TopType::Encrypted);
+                assert!(boundary.is_some(), "{value:?}");
+                assert_eq!(boundary, read_type(value.as_bytes()), "{value:?}");
+            }
+        }
+        for (fold, boundary) in [
+            ("\n", "\"b\""),
+            (" ", "\"=?utf-8?q?b?=\""),
+            (" ", "\"\""),
+            (" ", "\"a\"b\""),
+            (" ", "\"b\\\""),
+            (" ", "\"b\"; charset=utf-7; x=\"\""),
+            (" ", "\"---BEGIN\""),
+        ] {
+            let value = usual(fold, boundary);
+            assert_eq!(usual_boundary(value.as_bytes()), None, "{value:?}");
+            assert_eq!(read_type(value.as_bytes()), None, "{value:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_content_type_is_never_usual_to_be_read_differently(
+            space in " {0,2}",
+            protocol in "protocol=\"application/(pgp|PGP)-encrypted\"; ?",
+            fold in "[ \r\n\t]{0,3}",
+            boundary in "boundary=\"?([a-z=?_\" \\\\:-]{0,8}|-{1,4}BEGIN|a{70,71})\"?",
+            tail in "([; ]|; a=b){0,1}",
+        ) {
+            let value = format!("{space}multipart/encrypted; {protocol}{fold}{boundary}{tail}");
+            if let Some(boundary) = usual_boundary(value.as_bytes()) {
+                let read = read_type(value.as_bytes());
+                prop_assert_eq!(Some(TopType::Encrypted(boundary)), read, "{:?}", value);
+            }
+        }
+    }
 }

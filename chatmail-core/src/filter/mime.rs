@@ -90,18 +90,9 @@ impl<'v> MediaType<'v> {
         self.parameters.iter().take(self.count).copied()
     }
 
-    /// The boundary, if it is one that every reader finds at the same places: RFC 2046 section
-    /// 5.1.1 without the space, and no delimiter that is a line of the armor.
+    /// The boundary, if it is one that [`Boundary::new`] takes.
     pub(super) fn boundary(&self) -> Option<Boundary> {
-        let boundary = self.parameter(b"boundary")?;
-        let plain = boundary.len() <= limits::BOUNDARY_BYTES
-            && split(boundary, BOUNDARY).1.is_empty()
-            && !boundary.starts_with(b"---BEGIN")
-            && !boundary.starts_with(b"---END");
-        let mut delimiter = [b'-'; DELIMITER];
-        let size = boundary.len() + 2;
-        delimiter.get_mut(2..size)?.copy_from_slice(boundary);
-        plain.then_some(Boundary { delimiter, size })
+        Boundary::new(self.parameter(b"boundary")?)
     }
 }
 
@@ -116,6 +107,20 @@ pub(super) struct Boundary {
 }
 
 impl Boundary {
+    /// `None` unless every reader finds it at the same places: RFC 2046 section 5.1.1 without the
+    /// space, and no delimiter that is a line of the armor.
+    pub(super) fn new(boundary: &[u8]) -> Option<Boundary> {
+        let plain = !boundary.is_empty()
+            && boundary.len() <= limits::BOUNDARY_BYTES
+            && split(boundary, BOUNDARY).1.is_empty()
+            && !boundary.starts_with(b"---BEGIN")
+            && !boundary.starts_with(b"---END");
+        let mut delimiter = [b'-'; DELIMITER];
+        let size = boundary.len() + 2;
+        delimiter.get_mut(2..size)?.copy_from_slice(boundary);
+        plain.then_some(Boundary { delimiter, size })
+    }
+
     /// What begins each delimiter line: the boundary after two dashes.
     pub(super) fn delimiter(&self) -> &[u8] {
         self.delimiter.get(..self.size).unwrap_or_default()

@@ -104,6 +104,8 @@ pub struct MessageFilter {
     recipients: Recipients,
     header: Header,
     body: Progress,
+    /// Memory for the body, of which small messages need little.
+    spare: Vec<u8>,
 }
 
 /// How far the grammar got.
@@ -133,6 +135,7 @@ impl MessageFilter {
             recipients: Recipients::default(),
             header: Header::new(direction),
             body: Progress::Header,
+            spare: Vec::new(),
         }
     }
 
@@ -163,7 +166,8 @@ impl MessageFilter {
                     Content::Encrypted => Class::Encrypted,
                     Content::Request(_) => Class::SecureJoinRequest,
                 };
-                let grammar = Multipart::new(self.direction, content, boundary);
+                let spare = std::mem::take(&mut self.spare);
+                let grammar = Multipart::new(self.direction, content, boundary, spare);
                 Progress::Body(Box::new(Body::new(grammar)), class)
             }
             Err(refusal) => Progress::Fault(refusal),
@@ -221,6 +225,14 @@ impl MessageFilter {
             author: self.header.into_author(),
             seipd,
         }))
+    }
+
+    /// Offers memory that is not needed any more, unless it is large.
+    fn reuse(&mut self, mut memory: Vec<u8>) {
+        if memory.capacity() <= limits::LINE_BYTES {
+            memory.clear();
+            self.spare = memory;
+        }
     }
 
     /// The header holds more than [`limits`] allow.

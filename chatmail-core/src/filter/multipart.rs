@@ -4,7 +4,7 @@
 //! differ on what to do with the rest of such a line. Around and inside the parts stands nothing
 //! but what is named here.
 
-use super::armor::{Armor, LineEnd, trim_end};
+use super::armor::{Armor, BEGIN, LineEnd, trim_end};
 use super::limits;
 use super::mime::Boundary;
 use super::part::{PartHeader, Role};
@@ -36,7 +36,7 @@ pub(super) struct Multipart {
     boundary: Boundary,
     state: State,
     blank_lines: u32,
-    /// The current field of a part's header.
+    /// The current field of a part's header. The packets take this memory over.
     field: Vec<u8>,
     /// Version of the encrypted data, once they have ended.
     seipd: Option<u8>,
@@ -64,14 +64,20 @@ enum Delimiter {
 }
 
 impl Multipart {
-    pub(super) fn new(direction: Direction, content: Content, boundary: Boundary) -> Multipart {
+    /// `spare` is empty memory to work in.
+    pub(super) fn new(
+        direction: Direction,
+        content: Content,
+        boundary: Boundary,
+        spare: Vec<u8>,
+    ) -> Multipart {
         Multipart {
             direction,
             content,
             boundary,
             state: State::Preamble(false),
             blank_lines: 0,
-            field: Vec::with_capacity(128),
+            field: spare,
             seipd: None,
         }
     }
@@ -108,7 +114,10 @@ impl Multipart {
                 if header.line(line, &mut self.field)? {
                     self.state = match role {
                         Role::Version => State::Version(false),
-                        Role::Encrypted => State::Encrypted(Armor::new(self.direction)),
+                        Role::Encrypted => State::Encrypted(Armor::new(
+                            self.direction,
+                            std::mem::take(&mut self.field),
+                        )),
                         Role::Request => State::Request(false),
                     };
                 }
@@ -129,10 +138,29 @@ impl Multipart {
         }
     }
 
-    /// Passes over whole lines at the beginning of `chunk`; see [`Armor::bulk`].
+    /// Passes over whole lines at the beginning of `chunk`; see [`Armor::bulk`] and
+    /// [`OPENINGS`](super::part::OPENINGS). Returns how many bytes those were.
     pub(super) fn bulk(&mut self, chunk: &[u8], line_end: LineEnd) -> Result<usize, Reason> {
         match &mut self.state {
             State::Encrypted(armor) => armor.bulk(chunk, line_end),
+            State::Header(header, role) if line_end == LineEnd::CrLf => {
+                // Some boundaries begin with dashes enough to make this line a delimiter.
+                if BEGIN.starts_with(self.boundary.delimiter()) {
+                    return Ok(0);
+                }
+                let Some(opening) = header.opening(chunk, &self.field) else {
+                    return Ok(0);
+                };
+                self.state = match role {
+                    Role::Version => State::Version(true),
+                    Role::Encrypted => State::Encrypted(Armor::begun(
+                        self.direction,
+                        std::mem::take(&mut self.field),
+                    )),
+                    Role::Request => return Ok(0),
+                };
+                Ok(opening.len())
+            }
             _ => Ok(0),
         }
     }
@@ -208,4 +236,67 @@ fn is_request(line: &[u8], content: Content) -> bool {
     let (name, step) = line.split_at(line.len().min(b"secure-join: ".len()));
     name.eq_ignore_ascii_case(b"secure-join: ")
         && matches!(content, Content::Request(asked) if step.eq_ignore_ascii_case(asked.as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::mime::MediaType;
+    use super::super::part::OPENINGS;
+    use super::*;
+
+    /// A reader in the header of the part with this role.
+    fn in_part(direction: Direction, role: Role, boundary: &str) -> Multipart {
+        let value = format!("multipart/encrypted; boundary=\"{boundary}\"");
+        let boundary = MediaType::parse(value.as_bytes())
+            .and_then(|media_type| media_type.boundary())
+            .expect("a boundary");
+        let mut body = Multipart::new(direction, Content::Encrypted, boundary, Vec::new());
+        body.state = State::Header(PartHeader::new(direction, role), role);
+        body
+    }
+
+    #[test]
+    fn a_usual_opening_is_read_as_its_lines_are() {
+        for (role, opening) in OPENINGS {
+            for direction in [Direction::Outgoing, Direction::Incoming] {
+                let mut at_once = in_part(direction, role, "b");
+                let passed = at_once.bulk(opening.as_bytes(), LineEnd::CrLf);
+                assert_eq!(passed, Ok(opening.len()), "{opening}");
+                let mut by_line = in_part(direction, role, "b");
+                for line in opening.split_terminator("\r\n") {
+                    assert_eq!(by_line.line(line.as_bytes()), Ok(()), "{line}");
+                }
+                assert_eq!(format!("{at_once:?}"), format!("{by_line:?}"), "{opening}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_opening_is_usual_only_as_a_whole_at_the_beginning_of_its_part() {
+        for (role, opening) in OPENINGS {
+            let passed = |boundary, text: &str, line_end| {
+                in_part(Direction::Incoming, role, boundary).bulk(text.as_bytes(), line_end)
+            };
+            assert_eq!(
+                passed("b", &opening[..opening.len() - 1], LineEnd::CrLf),
+                Ok(0)
+            );
+            assert_eq!(passed("b", &opening.to_lowercase(), LineEnd::CrLf), Ok(0));
+            assert_eq!(passed("b", opening, LineEnd::Lf), Ok(0));
+            // Its line of dashes is a delimiter then.
+            assert_eq!(passed("-", opening, LineEnd::CrLf), Ok(0));
+            for before in [
+                "Content-Type: application/octet-stream",
+                "MIME-Version: 1.0",
+            ] {
+                let mut body = in_part(Direction::Incoming, role, "b");
+                assert_eq!(body.line(before.as_bytes()), Ok(()));
+                assert_eq!(
+                    body.bulk(opening.as_bytes(), LineEnd::CrLf),
+                    Ok(0),
+                    "{before}"
+                );
+            }
+        }
+    }
 }

@@ -70,13 +70,14 @@ const FIXED_FIELDS: usize = 4;
 const LARGEST_KEPT: u64 = 4200;
 
 impl Packets {
-    pub(super) fn new() -> Packets {
+    /// `spare` is empty memory to work in.
+    pub(super) fn new(spare: Vec<u8>) -> Packets {
         Packets {
             state: State::Header,
             remaining: 0,
             partial: false,
             kind: Kind::Marker,
-            kept: Vec::new(),
+            kept: spare,
             announced: 0,
             generation: None,
             packets: 0,
@@ -324,11 +325,11 @@ mod tests {
     use super::*;
 
     fn read(data: &[u8]) -> Result<(), Reason> {
-        let mut packets = Packets::new();
+        let mut packets = Packets::new(Vec::new());
         packets.push(data)?;
         let version = packets.finish()?;
         // However it is cut, the answer is the same.
-        let mut bytewise = Packets::new();
+        let mut bytewise = Packets::new(Vec::new());
         for byte in data {
             bytewise.push(&[*byte])?;
         }

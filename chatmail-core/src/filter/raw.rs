@@ -142,6 +142,7 @@ impl RawMessage {
     }
 
     fn header_ends(&mut self) {
+        self.filter.reuse(std::mem::take(&mut self.buffer));
         self.filter.end_of_headers();
         self.in_body = true;
     }
