@@ -58,6 +58,7 @@ def main():
                 "joining": joining,
                 "one_way_median": statistics.median(times),
                 "one_way_max": max(times),
+                "one_way": times,
                 "messages": len(times),
             }
         )

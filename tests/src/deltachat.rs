@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::endpoints::Endpoints;
-use crate::instance::Account;
+use crate::instance::{Account, target_dir};
 use crate::python;
 
 /// The core that the tests were measured with.
@@ -18,8 +18,18 @@ pub const VERSION: &str = "2.65.0";
 ///
 /// Says what to install if there is no Python, or what pip said.
 pub fn python() -> io::Result<PathBuf> {
+    python_below(&target_dir()?)
+}
+
+/// As [`python`], for a program that is no test: below this `target` directory.
+///
+/// # Errors
+///
+/// As [`python`].
+pub fn python_below(target: &Path) -> io::Result<PathBuf> {
     let packages = ["server", "client"].map(|part| format!("deltachat-rpc-{part}=={VERSION}"));
-    python::with(
+    python::below(
+        target,
         &format!("deltachat-{VERSION}"),
         &packages.each_ref().map(String::as_str),
     )

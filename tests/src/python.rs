@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::instance::target_dir;
@@ -14,7 +14,15 @@ use crate::instance::target_dir;
 ///
 /// Says what to install if there is no Python, or what pip said.
 pub fn with(name: &str, packages: &[&str]) -> io::Result<PathBuf> {
-    let target = target_dir()?;
+    below(&target_dir()?, name, packages)
+}
+
+/// As [`with`], for a program that is no test: below this `target` directory.
+///
+/// # Errors
+///
+/// As [`with`].
+pub fn below(target: &Path, name: &str, packages: &[&str]) -> io::Result<PathBuf> {
     let venv = target.join(name);
     let python = venv.join("bin/python3");
     let complete = venv.join("complete");
