@@ -18,20 +18,24 @@ use chatmail_tests::{Endpoints, Mail};
 use crate::relay::account::Account;
 
 /// Longer than any server of ours takes, however busy the machine is.
-const TIMEOUT: Duration = Duration::from_secs(60);
+pub(super) const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Lines there and back.
-struct Conversation<S>(BufReader<S>);
+pub(super) struct Conversation<S>(BufReader<S>);
 
 impl<S: Read + Write> Conversation<S> {
-    fn send(&mut self, bytes: &[u8]) -> Result<()> {
+    pub(super) fn new(stream: S) -> Conversation<S> {
+        Conversation(BufReader::new(stream))
+    }
+
+    pub(super) fn send(&mut self, bytes: &[u8]) -> Result<()> {
         let stream = self.0.get_mut();
         stream
             .write_all(bytes)
             .context("the server does not listen any more")
     }
 
-    fn line(&mut self) -> Result<String> {
+    pub(super) fn line(&mut self) -> Result<String> {
         let mut line = String::new();
         let count = self.0.read_line(&mut line).context("no answer")?;
         ensure!(count > 0, "the server closed the connection");
@@ -69,7 +73,7 @@ impl<S: Read + Write> Conversation<S> {
     }
 
     /// Reads up to the line that begins so.
-    fn until(&mut self, beginning: &str) -> Result<()> {
+    pub(super) fn until(&mut self, beginning: &str) -> Result<()> {
         while !self.line()?.starts_with(beginning) {}
         Ok(())
     }
@@ -81,10 +85,15 @@ fn unix(socket: &Path) -> Result<Conversation<UnixStream>> {
     stream
         .set_read_timeout(Some(TIMEOUT))
         .context("cannot set a time-out")?;
-    Ok(Conversation(BufReader::new(stream)))
+    Ok(Conversation::new(stream))
 }
 
 fn tcp(host: &str, port: u16, timeout: Duration) -> Result<Conversation<TcpStream>> {
+    Ok(Conversation::new(stream(host, port, timeout)?))
+}
+
+/// A connection whose silence ends after that time.
+pub(super) fn stream(host: &str, port: u16, timeout: Duration) -> Result<TcpStream> {
     let stream = TcpStream::connect((host, port))
         .with_context(|| format!("cannot connect to port {port}"))?;
     stream
@@ -92,7 +101,7 @@ fn tcp(host: &str, port: u16, timeout: Duration) -> Result<Conversation<TcpStrea
         .and_then(|()| stream.set_write_timeout(Some(timeout)))
         .and_then(|()| stream.set_nodelay(true))
         .context("cannot set up the connection")?;
-    Ok(Conversation(BufReader::new(stream)))
+    Ok(stream)
 }
 
 /// Dovecot's auth socket, as Postfix uses it for SASL (Dovecot's authentication protocol 1.2).
@@ -129,23 +138,6 @@ impl Sasl {
     }
 }
 
-/// LOGIN and LOGOUT on a connection of its own, up to its end. Without TLS, which would be most of what is measured.
-pub(super) fn imap_login_logout(endpoints: &Endpoints, account: &Account) -> Result<()> {
-    let mut lines = tcp(&endpoints.host, endpoints.imap, TIMEOUT)?;
-    lines.until("* OK")?;
-    lines.send(format!("a LOGIN {} {}\r\n", account.address, account.password).as_bytes())?;
-    loop {
-        let line = lines.line()?;
-        if line.starts_with("a ") {
-            ensure!(line.starts_with("a OK"), "IMAP login: {line}");
-            break;
-        }
-    }
-    lines.send(b"b LOGOUT\r\n")?;
-    while lines.line().is_ok() {}
-    Ok(())
-}
-
 /// LMTP (RFC 2033) to Dovecot, as Postfix delivers.
 pub(super) struct Lmtp(Conversation<UnixStream>);
 
@@ -158,7 +150,17 @@ impl Lmtp {
     }
 
     pub(super) fn deliver(&mut self, from: &str, to: &str, message: &[u8]) -> Result<()> {
-        self.0.envelope(from, to)?;
+        self.begin(from, to)?;
+        self.content(message)
+    }
+
+    /// All that comes before the message.
+    pub(super) fn begin(&mut self, from: &str, to: &str) -> Result<()> {
+        self.0.envelope(from, to)
+    }
+
+    /// The message, up to the reply to it.
+    pub(super) fn content(&mut self, message: &[u8]) -> Result<()> {
         self.0.content(message)
     }
 }

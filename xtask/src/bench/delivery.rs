@@ -11,7 +11,7 @@ use super::OUTSIDER;
 use super::clients::Lmtp;
 use super::figures::{Figures, column, interleaved};
 use super::pair::Pair;
-use super::table::{Compared, Row};
+use super::table::{Compared, Row, Target};
 use super::usage::spent;
 use crate::relay::account::Account;
 use crate::relay::processes::poll;
@@ -65,7 +65,8 @@ pub(super) fn measure(pair: &mut Pair, rounds: u32) -> Result<Vec<Row>> {
             Compared::Ratio,
         )
         .reference("2.35 Lua, 1.03 bare")
-        .target("<= 1.2, x 1.17"),
+        .target(Target::AtMost(1.2))
+        .target(Target::Ratio(1.17)),
         Row::new(
             "  its notification, in chatmail serve",
             "ms CPU",

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 
+use crate::dovecot::Version;
 use crate::relay::users::MAIL;
 
 /// How the line of a service begins that names its filter.
@@ -80,25 +81,95 @@ pub(super) fn for_measuring(etc: &Path, lmtp_socket: &Path, outgoing: u16) -> Re
     fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))
 }
 
+/// Dovecot's own settings for its processes, with no module of ours: what `doveconf -d` says of these services.
+pub(super) fn default_processes(version: Version) -> &'static str {
+    match version {
+        Version::V2_3 => {
+            "
+default_client_limit = 1000
+service imap-login {
+  service_count = 1
+  process_min_avail = 0
+  process_limit = 0
+  vsz_limit = 18446744073709551615
+}
+service imap {
+  service_count = 1
+  process_min_avail = 0
+  process_limit = 1024
+  idle_kill = 0
+}
+"
+        }
+        Version::V2_4 => {
+            "
+default_client_limit = 1000
+service imap-login {
+  restart_request_count = 1
+  process_min_avail = 0
+  process_limit = 100
+  vsz_limit = 256M
+}
+service imap {
+  restart_request_count = 1
+  process_min_avail = 0
+  process_limit = 1024
+  idle_kill_interval = 1 mins
+}
+"
+        }
+    }
+}
+
+/// Sessions sleep soon, so that many of them can be woken.
+pub(super) const SOON_HIBERNATED: &str = "
+protocol imap {
+  imap_hibernate_timeout = 3s
+}
+";
+
+/// Of settings that stand twice, Dovecot takes the last.
+pub(super) fn append_to_dovecot(etc: &Path, settings: &str) -> Result<()> {
+    let file = etc.join("dovecot/dovecot.conf");
+    let mut text =
+        fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
+    text.push_str(settings);
+    fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))
+}
+
+/// What takes the place of our parts.
+pub(super) struct Bare<'a> {
+    pub(super) version: Version,
+    /// Our `chatmail.ini`.
+    pub(super) config: &'a Path,
+    /// A passwd-file with the accounts.
+    pub(super) passwords: &'a Path,
+    pub(super) mailboxes: &'a Path,
+    /// How many of Postfix's services name a filter.
+    pub(super) filters: usize,
+}
+
 /// Takes our parts out: accounts come from a passwd-file, and nobody filters or notifies.
-pub(super) fn without_our_parts(
-    etc: &Path,
-    config: &Path,
-    passwords: &Path,
-    mailboxes: &Path,
-) -> Result<()> {
-    let ours = format!(
-        "  driver = chatmail\n  args = config={} user={MAIL}\n}}\n",
-        config.display()
-    );
-    let dovecot = [
+pub(super) fn without_our_parts(etc: &Path, bare: &Bare<'_>) -> Result<()> {
+    let dovecot = match bare.version {
+        Version::V2_3 => without_dovecot_modules_2_3(bare),
+        Version::V2_4 => without_dovecot_modules_2_4(bare),
+    };
+    apply(&etc.join("dovecot/dovecot.conf"), &dovecot)?;
+    without_lines(&etc.join("postfix/master.cf"), FILTER, bare.filters)
+}
+
+fn without_dovecot_modules_2_3(bare: &Bare<'_>) -> Vec<Edit> {
+    let config = bare.config.display();
+    let ours = format!("  driver = chatmail\n  args = config={config} user={MAIL}\n}}\n");
+    vec![
         Edit::once(
             format!("passdb {{\n{ours}userdb {{\n  driver = prefetch\n}}\nuserdb {{\n{ours}"),
             format!(
                 "passdb {{\n  driver = passwd-file\n  args = scheme=SHA512-CRYPT username_format=%u {}\n}}\n\
                  userdb {{\n  driver = static\n  args = uid={MAIL} gid={MAIL} home={}/%u\n}}\n",
-                passwords.display(),
-                mailboxes.display()
+                bare.passwords.display(),
+                bare.mailboxes.display()
             ),
         ),
         Edit::once(
@@ -106,13 +177,32 @@ pub(super) fn without_our_parts(
             "mail_plugins = zlib quota\n",
         ),
         Edit::once(
-            format!("mail_attribute_dict = chatmail:{}\n", config.display()),
+            format!("mail_attribute_dict = chatmail:{config}\n"),
             "mail_attribute_dict = file:%h/dovecot-attributes\n",
         ),
-        Edit::once(format!("  chatmail_config = {}\n", config.display()), ""),
-    ];
-    apply(&etc.join("dovecot/dovecot.conf"), &dovecot)?;
-    without_lines(&etc.join("postfix/master.cf"), FILTER, 4)
+        Edit::once(format!("  chatmail_config = {config}\n"), ""),
+    ]
+}
+
+fn without_dovecot_modules_2_4(bare: &Bare<'_>) -> Vec<Edit> {
+    vec![
+        Edit::once(
+            "passdb chatmail {\n}\nuserdb prefetch {\n}\nuserdb chatmail {\n}\n",
+            format!(
+                "passdb passwd-file {{\n  passwd_file_path = {}\n}}\n\
+                 userdb static {{\n  fields {{\n    uid = {MAIL}\n    gid = {MAIL}\n    home = {}/%{{user}}\n  }}\n}}\n",
+                bare.passwords.display(),
+                bare.mailboxes.display()
+            ),
+        ),
+        Edit::once("  chatmail = yes\n", ""),
+        Edit::once(
+            "  dict chatmail {\n  }\n",
+            "  dict file {\n    path = %{home}/dovecot-attributes\n  }\n",
+        ),
+        Edit::once(format!("chatmail_config = {}\n", bare.config.display()), ""),
+        Edit::once(format!("chatmail_mail_user = {MAIL}\n"), ""),
+    ]
 }
 
 /// Takes out the lines that begin so.

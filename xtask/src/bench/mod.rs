@@ -6,28 +6,38 @@
 mod check;
 mod clients;
 mod delivery;
+mod deltachat;
 mod dkim;
 mod edits;
 mod figures;
+mod idle;
+mod imap;
+mod limits;
 mod login;
 mod mail;
+mod memory;
 mod pair;
+mod population;
 mod session;
+mod storm;
 mod table;
 mod usage;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::rc::Rc;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 
 use crate::build::Artifacts;
+use crate::dovecot::Version;
 use crate::privilege::give_to_caller;
 use crate::terminal::{Seconds, say, stage, talk_on_stderr};
 use crate::{build, command, interrupt, packages, privilege};
+use limits::Limits;
 use pair::{Other, Pair};
 use table::{Row, Table};
 
@@ -39,19 +49,28 @@ const OUTSIDE: &str = "outside.test";
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
-  cargo xtask bench                                 everything, about five minutes after the build
+  cargo xtask bench                                 everything, about a quarter of an hour after the build
   cargo xtask bench relay --only login --rounds 3   a short look at one thing
+  cargo xtask bench relay --only session,idle,storm several
   cargo xtask bench --json bench.json               the figures of each round, for a script
   cargo xtask bench check                           the encryption check alone, with its targets
 
 What there is to measure:
-  session    private memory of an imap process after LOGIN and SELECT, and after GETMETADATA
-  login      SASL and IMAP logins of known users, first logins that create accounts
+  login      SASL logins of known users: repeated, and the first since the start; first logins that create
+             accounts; IMAP logins with the same process settings in both
+  session    IMAP LOGIN and LOGOUT of known users, without TLS and with it; bare with Dovecot's default process settings
   delivery   LMTP delivery to a user with one device to notify
+  memory     200 sessions that idle over TLS, awake and hibernated; private memory of one imap process
+  storm      2,000 clients that log in at once over TLS after a restart, three rounds at most
+  idle       from the end of an LMTP delivery to EXISTS in a client that idles, awake and hibernated
+  deltachat  messages between two Delta Chat clients, through Postfix; takes the clients from PyPI, three rounds at most
   mail       Postfix and filter: messages of 3 KB, 100 KB and 10 MB, without DKIM
   latency    one 3 KB message at a time; percentiles over all rounds
   dkim       what verifying and signing add: next to a relay with dkim = false
-  memory     the filter's peak with 200 signed messages of 10 MB at once; writes 2 GB
+  peak       the filter's memory with 200 signed messages of 10 MB at once; writes 2 GB
+
+Clients run on the same machine and use much of it: of storm, idle and deltachat compare the times, and read CPU time
+for what it costs. fs.inotify.max_user_instances is 65535 while it runs, as on every relay, and put back at the end.
 
 Exit status: 0 if everything could be measured, whatever the figures are; 1 otherwise.")]
 pub(crate) struct Options {
@@ -64,6 +83,9 @@ pub(crate) struct Options {
     /// How often each is measured
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
+    /// On this Dovecot, 2.3 or 2.4, both relays; see `cargo xtask relay --help` [default: the host's]
+    #[arg(long, value_name = "VERSION")]
+    dovecot: Option<Version>,
     /// Write all figures there as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -81,35 +103,46 @@ enum Subject {
     Check,
 }
 
-/// In the order in which they are measured: memory of fresh processes first.
+/// In the order in which they are measured, among those that need the same relays.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Part {
-    Session,
     Login,
     Delivery,
+    Memory,
+    Storm,
     Mail,
     Latency,
+    Session,
+    Idle,
+    Deltachat,
     Dkim,
-    Memory,
+    Peak,
 }
 
 impl Part {
     fn measure(self, pair: &mut Pair, rounds: u32) -> Result<Vec<Row>> {
         match self {
-            Part::Session => session::measure(pair),
             Part::Login => login::measure(pair, rounds),
             Part::Delivery => delivery::measure(pair, rounds),
+            Part::Memory => memory::measure(pair),
+            Part::Storm => storm::measure(pair, rounds),
+            Part::Session => session::measure(pair, rounds),
+            Part::Idle => idle::measure(pair, rounds),
+            Part::Deltachat => deltachat::measure(pair, rounds),
             Part::Mail => mail::throughput(pair, rounds),
             Part::Latency => mail::latency(pair, rounds),
             Part::Dkim => dkim::measure(pair, rounds),
-            Part::Memory => mail::memory(pair),
+            Part::Peak => mail::memory(pair),
         }
     }
 
     /// What it needs beside ours.
     fn other(self) -> Other {
         match self {
-            Part::Dkim | Part::Memory => Other::NoDkim,
+            Part::Session => Other::DefaultProcesses,
+            Part::Idle => Other::SoonHibernated,
+            Part::Deltachat => Other::Delivering,
+            Part::Dkim | Part::Peak => Other::NoDkim,
             _ => Other::Bare,
         }
     }
@@ -128,7 +161,8 @@ fn relay(options: &Options) -> Result<ExitCode> {
     interrupt::listen()?;
     talk_on_stderr();
     packages::ensure(&[packages::RELAY])?;
-    let artifacts = build::relay(None)?;
+    let artifacts = Rc::new(build::relay(options.dovecot)?);
+    let _limits = Limits::raise()?;
     let directory = options
         .dir
         .clone()
@@ -141,7 +175,7 @@ fn relay(options: &Options) -> Result<ExitCode> {
     let begin = Instant::now();
     let mut rows = Vec::new();
     let mut outcome = Ok(ExitCode::SUCCESS);
-    for other in [Other::Bare, Other::NoDkim] {
+    for other in Other::ALL {
         let parts = Part::value_variants().iter().filter(|part| {
             part.other() == other && (options.only.is_empty() || options.only.contains(part))
         });
@@ -172,7 +206,7 @@ fn relay(options: &Options) -> Result<ExitCode> {
 /// Starts a pair for these parts, if there is one, and measures them.
 fn measure<'p>(
     directory: &Path,
-    artifacts: &Artifacts,
+    artifacts: &Rc<Artifacts>,
     other: Other,
     parts: impl Iterator<Item = &'p Part>,
     options: &Options,
@@ -182,11 +216,8 @@ fn measure<'p>(
     if parts.peek().is_none() {
         return Ok(());
     }
-    let what = match other {
-        Other::Bare => "starting two relays",
-        Other::NoDkim => "starting two relays, one of them without DKIM",
-    };
-    let mut pair = stage(what, || Pair::start(directory, artifacts, other))?;
+    let what = format!("starting two relays, one of them {}", other.words());
+    let mut pair = stage(&what, || Pair::start(directory, artifacts, other))?;
     for part in parts {
         rows.extend(part.measure(&mut pair, options.rounds)?);
     }

@@ -1,7 +1,11 @@
 //! Two private relays side by side: ours, and the same servers without our parts or without DKIM.
 
-use std::fs;
+use std::fs::{self, OpenOptions};
+use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use chatmail_tests::sink::Sink;
@@ -9,6 +13,7 @@ use chatmail_tests::{Endpoints, dns};
 
 use super::clients::Sasl;
 use super::edits;
+use super::usage::cpu_at_rest;
 use crate::build::Artifacts;
 use crate::relay::account::Account;
 use crate::relay::directory::Directory;
@@ -21,6 +26,8 @@ use crate::relay::{Options, stop_leftovers};
 /// What the parts of both relays are called.
 const DOVECOT: &str = "Dovecot";
 const POSTFIX: &str = "Postfix";
+/// The passwd-file of the bare relay.
+const PASSWORDS: &str = "passwd";
 /// Accounts with mailboxes on both relays.
 const ACCOUNTS: usize = 10;
 /// No sender and no client is slowed down: that is not what is measured.
@@ -31,13 +38,50 @@ fn config(dkim: bool) -> String {
     )
 }
 
-/// What ours is compared with.
+/// What ours is compared with. Only beside [`Other::NoDkim`] it signs and verifies.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Other {
-    /// Dovecot and Postfix alone. Ours neither signs nor verifies then.
+    /// Dovecot and Postfix alone, with the process settings that are shipped.
     Bare,
+    /// The same, with Dovecot's own process settings.
+    DefaultProcesses,
+    /// As bare; on both relays sessions are hibernated soon.
+    SoonHibernated,
+    /// As bare; on both relays Postfix delivers.
+    Delivering,
     /// The whole relay with `dkim = false`.
     NoDkim,
+}
+
+impl Other {
+    /// In this order one after the other.
+    pub(super) const ALL: [Other; 5] = [
+        Other::Bare,
+        Other::DefaultProcesses,
+        Other::SoonHibernated,
+        Other::Delivering,
+        Other::NoDkim,
+    ];
+
+    pub(super) fn words(self) -> &'static str {
+        match self {
+            Other::Bare => "without our parts",
+            Other::DefaultProcesses => {
+                "without our parts and with Dovecot's default process settings"
+            }
+            Other::SoonHibernated => "without our parts; both hibernate soon",
+            Other::Delivering => "without our parts; both deliver",
+            Other::NoDkim => "without DKIM",
+        }
+    }
+
+    /// Services of Postfix that name a filter.
+    fn filters(self) -> usize {
+        match self {
+            Other::Delivering => 3,
+            _ => 4,
+        }
+    }
 }
 
 /// One that runs.
@@ -54,6 +98,7 @@ pub(super) struct Relay {
     pub(super) postfix: u32,
     /// The bare one has none.
     pub(super) parts: Option<Parts>,
+    names: &'static [&'static str],
     supervisor: Supervisor,
     instance: Instance,
     _dns: dns::Server,
@@ -72,6 +117,7 @@ impl Relay {
         artifacts: &Artifacts,
         push_url: &str,
         dkim: bool,
+        other: Other,
     ) -> Result<Instance> {
         let directory = Directory::take(directory)?;
         let root = directory.path();
@@ -91,39 +137,74 @@ impl Relay {
         let instance = Instance::prepare(directory, Ports::claim(None)?, &wish, artifacts)?;
         let lmtp_socket = instance.endpoints(0, 0)?.lmtp_socket;
         let etc = instance.directory().join("etc");
-        // The sink is elsewhere, so its port is free.
-        edits::for_measuring(&etc, &lmtp_socket, instance.ports().push_sink())?;
+        if other != Other::Delivering {
+            // The sink is elsewhere, so its port is free.
+            edits::for_measuring(&etc, &lmtp_socket, instance.ports().push_sink())?;
+        }
+        if other == Other::SoonHibernated {
+            edits::append_to_dovecot(&etc, edits::SOON_HIBERNATED)?;
+        }
         Ok(instance)
     }
 
     /// Starts the parts with these names.
-    fn start(instance: Instance, artifacts: &Artifacts, names: &[&str]) -> Result<Relay> {
+    fn start(
+        instance: Instance,
+        artifacts: &Artifacts,
+        names: &'static [&'static str],
+    ) -> Result<Relay> {
         let dns = instance.start_dns()?;
-        let mut supervisor = Supervisor::new(instance.directory());
-        for part in instance.parts(artifacts)? {
-            if names.contains(&part.name) {
-                supervisor.start(part)?;
-            }
-        }
-        let pid = |name| supervisor.pid(name);
-        let running = |name| pid(name).with_context(|| format!("{name} does not run"));
-        let parts = match (pid(MILTER), pid(SERVE)) {
-            (Some(filter), Some(service)) => Some(Parts { filter, service }),
-            _ => None,
-        };
-        let (dovecot, postfix) = (running(DOVECOT)?, running(POSTFIX)?);
-        Ok(Relay {
+        let supervisor = Supervisor::new(instance.directory());
+        let mut relay = Relay {
             endpoints: instance.endpoints(0, 0)?,
             auth_socket: instance.directory().join("run/sockets/auth"),
             directory: instance.directory().to_owned(),
             outgoing_port: instance.ports().push_sink(),
-            dovecot,
-            postfix,
-            parts,
+            dovecot: 0,
+            postfix: 0,
+            parts: None,
+            names,
             supervisor,
             instance,
             _dns: dns,
-        })
+        };
+        relay.start_parts(artifacts)?;
+        Ok(relay)
+    }
+
+    fn start_parts(&mut self, artifacts: &Artifacts) -> Result<()> {
+        for part in self.instance.parts(artifacts)? {
+            if self.names.contains(&part.name) {
+                self.supervisor.start(part)?;
+            }
+        }
+        let pid = |name| self.supervisor.pid(name);
+        let running = |name| pid(name).with_context(|| format!("{name} does not run"));
+        self.parts = match (pid(MILTER), pid(SERVE)) {
+            (Some(filter), Some(service)) => Some(Parts { filter, service }),
+            _ => None,
+        };
+        (self.dovecot, self.postfix) = (running(DOVECOT)?, running(POSTFIX)?);
+        Ok(())
+    }
+
+    /// Stops it, starts it again, and waits until it has nothing to do.
+    fn restart(&mut self, artifacts: &Artifacts) -> Result<()> {
+        self.supervisor.stop()?;
+        self.start_parts(artifacts)?;
+        cpu_at_rest(self.dovecot)?;
+        Ok(())
+    }
+
+    /// An empty directory for files of the benchmark.
+    pub(super) fn scratch(&self, name: &str) -> Result<PathBuf> {
+        let path = self.directory.join(name);
+        if path.exists() {
+            fs::remove_dir_all(&path)
+                .with_context(|| format!("cannot remove {}", path.display()))?;
+        }
+        fs::create_dir(&path).with_context(|| format!("cannot create {}", path.display()))?;
+        Ok(path)
     }
 
     /// Creates the accounts by their first login.
@@ -155,49 +236,100 @@ pub(super) struct Pair {
     pub(super) accounts: Vec<Account>,
     /// Takes the notifications of ours.
     pub(super) push: Sink,
+    artifacts: Rc<Artifacts>,
 }
 
 impl Pair {
     /// Starts both in `directory`. The mail of an earlier run is removed.
-    pub(super) fn start(directory: &Path, artifacts: &Artifacts, other: Other) -> Result<Pair> {
+    pub(super) fn start(directory: &Path, artifacts: &Rc<Artifacts>, other: Other) -> Result<Pair> {
         const ALL: &[&str] = &[DOVECOT, MILTER, POSTFIX, SERVE];
         let push = Sink::start().context("cannot start a push service")?;
         let push_url = &push.url();
         let dkim = other == Other::NoDkim;
-        let ours = Relay::prepare(&directory.join("ours"), artifacts, push_url, dkim)?;
+        let ours = Relay::prepare(&directory.join("ours"), artifacts, push_url, dkim, other)?;
         let ours = Relay::start(ours, artifacts, ALL)?;
         let accounts = (0..ACCOUNTS)
             .map(|_| ours.new_account())
             .collect::<Result<Vec<_>>>()?;
         ours.log_in(&accounts)?;
 
-        let bare = Relay::prepare(&directory.join("bare"), artifacts, push_url, false)?;
+        let bare = Relay::prepare(&directory.join("bare"), artifacts, push_url, false, other)?;
         let bare = match other {
-            Other::Bare => {
-                let passwords = bare.directory().join("passwd");
-                fs::write(&passwords, passwd_file(&ours.endpoints, &accounts)?)
-                    .with_context(|| format!("cannot write {}", passwords.display()))?;
-                let endpoints = bare.endpoints(0, 0)?;
-                edits::without_our_parts(
-                    &bare.directory().join("etc"),
-                    &endpoints.config,
-                    &passwords,
-                    &endpoints.mailboxes_dir,
-                )?;
-                Relay::start(bare, artifacts, &[DOVECOT, POSTFIX])?
-            }
             Other::NoDkim => {
                 let bare = Relay::start(bare, artifacts, ALL)?;
                 bare.log_in(&accounts)?;
                 bare
             }
+            _ => {
+                let etc = bare.directory().join("etc");
+                let passwords = bare.directory().join(PASSWORDS);
+                fs::write(&passwords, "")
+                    .with_context(|| format!("cannot write {}", passwords.display()))?;
+                let endpoints = bare.endpoints(0, 0)?;
+                let version = artifacts.dovecot.version();
+                edits::without_our_parts(
+                    &etc,
+                    &edits::Bare {
+                        version,
+                        config: &endpoints.config,
+                        passwords: &passwords,
+                        mailboxes: &endpoints.mailboxes_dir,
+                        filters: other.filters(),
+                    },
+                )?;
+                if other == Other::DefaultProcesses {
+                    edits::append_to_dovecot(&etc, edits::default_processes(version))?;
+                }
+                Relay::start(bare, artifacts, &[DOVECOT, POSTFIX])?
+            }
         };
-        Ok(Pair {
+        let pair = Pair {
             ours,
             bare,
             accounts,
             push,
-        })
+            artifacts: Rc::clone(artifacts),
+        };
+        if other != Other::NoDkim {
+            pair.admit(&pair.accounts.iter().collect::<Vec<_>>())?;
+        }
+        Ok(pair)
+    }
+
+    /// Lets Dovecot's own passdb in the bare relay know these accounts, with the hashes that our part made.
+    pub(super) fn admit(&self, accounts: &[&Account]) -> Result<()> {
+        let line = |account: &&Account| {
+            let file = self
+                .ours
+                .endpoints
+                .mailbox(&account.address)
+                .join("password");
+            let hash = fs::read_to_string(&file)
+                .with_context(|| format!("cannot read {}", file.display()))?;
+            Ok(format!("{}:{}::::::\n", account.address, hash.trim()))
+        };
+        let lines = accounts.iter().map(line).collect::<Result<String>>()?;
+        let file = self.bare.directory.join(PASSWORDS);
+        OpenOptions::new()
+            .append(true)
+            .open(&file)
+            .and_then(|mut file| file.write_all(lines.as_bytes()))
+            .with_context(|| format!("cannot write {}", file.display()))?;
+        // In the second of its last look Dovecot does not look at the file again (db-passwd-file.c).
+        thread::sleep(Duration::from_millis(1100));
+        Ok(())
+    }
+
+    /// Ours, started anew.
+    pub(super) fn restart_ours(&mut self) -> Result<&Relay> {
+        self.ours.restart(&self.artifacts)?;
+        Ok(&self.ours)
+    }
+
+    /// The other one, started anew.
+    pub(super) fn restart_bare(&mut self) -> Result<&Relay> {
+        self.bare.restart(&self.artifacts)?;
+        Ok(&self.bare)
     }
 
     /// Fails if a server of either died since the last look: what was measured then is worth nothing.
@@ -205,15 +337,4 @@ impl Pair {
         self.ours.look_after()?;
         self.bare.look_after()
     }
-}
-
-/// The same hashes that our part made, for Dovecot's own passdb.
-fn passwd_file(endpoints: &Endpoints, accounts: &[Account]) -> Result<String> {
-    let line = |account: &Account| {
-        let file = endpoints.mailbox(&account.address).join("password");
-        let hash =
-            fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
-        Ok(format!("{}:{}::::::\n", account.address, hash.trim()))
-    };
-    accounts.iter().map(line).collect()
 }

@@ -1,7 +1,9 @@
 //! What processes use, as `/proc` shows it (proc(5)): CPU time and memory.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::iter::Sum;
+use std::ops::{Div, Sub};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -57,6 +59,27 @@ fn tree(root: u32) -> Vec<Stat> {
     all.into_iter()
         .filter(|stat| pids.contains(&stat.pid))
         .collect()
+}
+
+/// The process and all its descendants, those with this name (`/proc/PID/comm`); the empty name is everybody's.
+pub(super) fn descendants(root: u32, name: &str) -> Vec<u32> {
+    let is_it = |pid: &u32| {
+        name.is_empty()
+            || fs::read_to_string(format!("/proc/{pid}/comm"))
+                .is_ok_and(|found| found.trim_end() == name)
+    };
+    let pids = tree(root).into_iter().map(|stat| stat.pid);
+    pids.filter(is_it).collect()
+}
+
+/// How many inotify(7) instances a process has open.
+pub(super) fn inotify_instances(pid: u32) -> usize {
+    let descriptors = fs::read_dir(format!("/proc/{pid}/fd"));
+    let targets = descriptors.into_iter().flatten().flatten();
+    targets
+        .filter_map(|entry| fs::read_link(entry.path()).ok())
+        .filter(|target| target.ends_with("anon_inode:inotify"))
+        .count()
 }
 
 /// What the scheduler counted for the threads of a process, in seconds. `/proc/PID/stat` has the same time cut to
@@ -120,6 +143,71 @@ pub(super) fn spent<const N: usize>(
     Ok(after)
 }
 
+/// User and system time of those descendants that have this name, in seconds. It counts none that end meanwhile.
+pub(super) fn spent_by(root: u32, name: &str, work: impl FnOnce() -> Result<()>) -> Result<f64> {
+    let now = || -> BTreeMap<u32, f64> {
+        let pids = descendants(root, name).into_iter();
+        pids.map(|pid| (pid, scheduled(pid))).collect()
+    };
+    cpu_at_rest(root)?;
+    let before = now();
+    work()?;
+    cpu_at_rest(root)?;
+    let spent = |(pid, after): (u32, f64)| after - before.get(&pid).copied().unwrap_or_default();
+    Ok(now().into_iter().map(spent).sum())
+}
+
+/// What processes hold, in kB.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Memory {
+    /// Pages that nobody else has and that differ from every file.
+    pub(super) private_dirty: f64,
+    /// All pages, each divided by the number of processes that have it.
+    pub(super) pss: f64,
+}
+
+impl Memory {
+    /// Nothing, if the process has ended.
+    pub(super) fn of(pid: u32) -> Memory {
+        let field = |name| kilobytes(pid, "smaps_rollup", name).unwrap_or_default();
+        Memory {
+            private_dirty: field("Private_Dirty"),
+            pss: field("Pss"),
+        }
+    }
+}
+
+impl Sum for Memory {
+    fn sum<I: Iterator<Item = Memory>>(all: I) -> Memory {
+        all.fold(Memory::default(), |a, b| Memory {
+            private_dirty: a.private_dirty + b.private_dirty,
+            pss: a.pss + b.pss,
+        })
+    }
+}
+
+impl Sub for Memory {
+    type Output = Memory;
+
+    fn sub(self, other: Memory) -> Memory {
+        Memory {
+            private_dirty: self.private_dirty - other.private_dirty,
+            pss: self.pss - other.pss,
+        }
+    }
+}
+
+impl Div<f64> for Memory {
+    type Output = Memory;
+
+    fn div(self, count: f64) -> Memory {
+        Memory {
+            private_dirty: self.private_dirty / count,
+            pss: self.pss / count,
+        }
+    }
+}
+
 /// A field of `/proc/PID/FILE` that is given in kB.
 pub(super) fn kilobytes(pid: u32, file: &str, field: &str) -> Result<f64> {
     let path = format!("/proc/{pid}/{file}");
@@ -173,6 +261,23 @@ mod tests {
         while cpu(me).expect("own CPU time") - before < 0.05 {
             assert!(Instant::now() < end, "30 s of work were not counted");
         }
+    }
+
+    #[test]
+    fn a_process_is_found_by_its_name_among_the_descendants() {
+        let mut child = std::process::Command::new("sleep")
+            .arg("60")
+            .spawn()
+            .expect("sleep");
+        let found = || descendants(std::process::id(), "sleep");
+        let there = crate::relay::processes::poll(Duration::from_secs(30), || {
+            found().contains(&child.id())
+        });
+        child.kill().expect("kill");
+        child.wait().expect("wait");
+        assert!(there);
+        assert!(!found().contains(&child.id()));
+        assert!(descendants(std::process::id(), "").contains(&std::process::id()));
     }
 
     #[test]
