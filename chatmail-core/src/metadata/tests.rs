@@ -160,7 +160,8 @@ fn what_others_wrote_is_kept() {
 #[test]
 fn a_file_that_is_not_understood_is_an_error_and_stays() {
     for content in [
-        "",
+        "{",
+        "\0{}",
         "{\"devicetoken\":{\"a\":17",
         "[]",
         "null",
@@ -188,6 +189,35 @@ fn a_file_that_is_not_understood_is_an_error_and_stays() {
         assert!(tokens.remove("a", at(NOW)).is_err(), "{content}");
         assert_eq!(fs::read_to_string(relay.file()).unwrap(), content);
     }
+}
+
+#[test]
+fn a_file_without_content_is_as_good_as_none() {
+    for content in ["", "\n", " \r\n\t", "\0\0\0\0", "\0\n"] {
+        let relay = Relay::new();
+        fs::write(relay.file(), content).unwrap();
+        assert_eq!(relay.get(TOKEN), None, "{content:?}");
+        DeviceTokens::of(&relay.alice())
+            .remove("a", at(NOW))
+            .unwrap();
+        assert_eq!(fs::read_to_string(relay.file()).unwrap(), content);
+        assert_eq!(relay.set(TOKEN, b"a"), SetAnswer::Stored, "{content:?}");
+        assert_eq!(relay.json(), serde_json::json!({"devicetoken": {"a": NOW}}));
+    }
+}
+
+#[test]
+fn one_token_too_many_leaves_those_there_are() {
+    let relay = Relay::new();
+    let others = "x".repeat(16 * 1024 * 1024 - 4000);
+    let full = serde_json::json!({"devicetoken": {"a": NOW}, "others": others}).to_string();
+    fs::write(relay.file(), &full).unwrap();
+    let tokens = DeviceTokens::of(&relay.alice());
+    tokens.add("b", at(NOW)).unwrap();
+    let error = tokens.add(&"c".repeat(4096), at(NOW)).unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::StorageFull, "{error}");
+    assert!(error.to_string().contains("metadata.json: "), "{error}");
+    assert_eq!(tokens.valid(at(NOW)).unwrap(), ["a", "b"]);
 }
 
 #[test]

@@ -2,6 +2,10 @@
 //!
 //! `{"devicetoken": {TOKEN: UNIX_TIME, …}}`. Older relays wrote `{"devicetoken": [TOKEN, …]}`,
 //! which is read as if set now. Other keys belong to somebody else and are kept.
+//!
+//! A file without any content, which is what a power failure leaves of one that was just written,
+//! holds nothing that could be lost: it is read as if it were not there. Half a file may hold all
+//! the tokens of somebody: it is an error and stays as it is, until the operator has seen to it.
 
 use std::io;
 use std::path::PathBuf;
@@ -20,7 +24,7 @@ pub const TOKEN_LIFETIME: Duration = Duration::from_secs(90 * 86_400);
 /// How far ahead of us the clock may be that wrote a time.
 const CLOCK_SKEW: u64 = 60;
 
-/// Longest `metadata.json` that is read, in bytes: thousands of tokens.
+/// Longest `metadata.json` that is read or written, in bytes: thousands of tokens.
 const FILE_MAX: u64 = 16 * 1024 * 1024;
 
 const DEVICE_TOKEN: &str = "devicetoken";
@@ -65,7 +69,8 @@ impl DeviceTokens {
     /// # Errors
     ///
     /// As for [`DeviceTokens::valid`]; or `token` is empty, longer than [`TOKEN_MAX`] characters,
-    /// or holds a control character; or there is no mailbox; or the file cannot be replaced.
+    /// or holds a control character; or there is no mailbox; or the file cannot be replaced, or
+    /// would be longer than 16 MiB.
     pub fn add(&self, token: &str, now: SystemTime) -> io::Result<()> {
         if self::token(token.as_bytes()).is_none() {
             return Err(io::Error::new(
@@ -108,6 +113,11 @@ impl DeviceTokens {
         json.insert(DEVICE_TOKEN.to_owned(), Value::Object(tokens));
         let tmp = self.path.with_extension("json.tmp");
         let content = Value::Object(json).to_string();
+        // It would not be read again, and all tokens would be lost with the one too many.
+        if content.len() as u64 > FILE_MAX {
+            let full = io::Error::new(io::ErrorKind::StorageFull, "too many device tokens");
+            return Err(named(&self.path, full));
+        }
         // Not to the disk: a token is set again with every connection of its app.
         replace(&self.path, &tmp, content.as_bytes(), Durability::Kernel)
     }
@@ -118,6 +128,9 @@ impl DeviceTokens {
         };
         if bytes.len() as u64 > FILE_MAX {
             return Err(self.damaged("too large"));
+        }
+        if holds_nothing(&bytes) {
+            return Ok(Map::new());
         }
         match serde_json::from_slice(&bytes) {
             Ok(Value::Object(json)) => Ok(json),
@@ -178,6 +191,12 @@ impl DeviceTokens {
     fn damaged(&self, why: &str) -> io::Error {
         named(&self.path, io::Error::new(io::ErrorKind::InvalidData, why))
     }
+}
+
+/// Whether a file has no content: no bytes, or only those that file systems fill up a file with
+/// whose data did not reach the disk.
+fn holds_nothing(bytes: &[u8]) -> bool {
+    bytes.iter().all(|&b| b == 0 || b.is_ascii_whitespace())
 }
 
 fn unix_seconds(time: SystemTime) -> u64 {
