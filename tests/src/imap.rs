@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 
 use crate::endpoints::Endpoints;
+use crate::mail::base64;
 use crate::wire::Wire;
 
 /// How the connection is protected.
@@ -120,8 +121,22 @@ impl Imap {
     }
 
     /// LOGIN. Each argument goes as a literal, so that it may hold any byte but NUL.
-    pub fn login(&mut self, address: &str, password: &str) -> io::Result<Answer> {
-        self.command_with_literals("LOGIN", &[address.as_bytes(), password.as_bytes()])
+    pub fn login(
+        &mut self,
+        address: impl AsRef<[u8]>,
+        password: impl AsRef<[u8]>,
+    ) -> io::Result<Answer> {
+        self.command_with_literals("LOGIN", &[address.as_ref(), password.as_ref()])
+    }
+
+    /// AUTHENTICATE PLAIN (RFC 4616) in one line. Both may hold any bytes.
+    pub fn authenticate(
+        &mut self,
+        address: impl AsRef<[u8]>,
+        password: impl AsRef<[u8]>,
+    ) -> io::Result<Answer> {
+        let credentials = [b"\0", address.as_ref(), b"\0", password.as_ref()].concat();
+        self.command(&format!("AUTHENTICATE PLAIN {}", base64(&credentials)))
     }
 
     /// A command whose last arguments are literals; waits for the server's go-ahead before each.
@@ -130,10 +145,23 @@ impl Imap {
         command: &str,
         literals: &[&[u8]],
     ) -> io::Result<Answer> {
+        self.command_with_literals_and(command, literals, "")
+    }
+
+    /// As [`Imap::command_with_literals`], with something after the last literal.
+    pub fn command_with_literals_and(
+        &mut self,
+        command: &str,
+        literals: &[&[u8]],
+        end: &str,
+    ) -> io::Result<Answer> {
         let mut line = command.as_bytes().to_vec();
         let mut tag = None;
         for literal in literals {
-            line.extend_from_slice(format!(" {{{}}}", literal.len()).as_bytes());
+            if line.last() != Some(&b'(') {
+                line.push(b' ');
+            }
+            line.extend_from_slice(format!("{{{}}}", literal.len()).as_bytes());
             match &tag {
                 None => tag = Some(self.send(&line)?),
                 Some(_) => self.send_raw(&line)?,
@@ -146,6 +174,7 @@ impl Imap {
             }
             line = literal.to_vec();
         }
+        line.extend_from_slice(end.as_bytes());
         let tag = match tag {
             Some(tag) => {
                 self.send_raw(&line)?;
@@ -186,22 +215,15 @@ impl Imap {
         Ok(Ok(None))
     }
 
-    /// Sets a METADATA entry.
-    pub fn set_metadata(&mut self, mailbox: &str, entry: &str, value: &str) -> io::Result<Answer> {
-        let tag = self.send(
-            format!(
-                "SETMETADATA {} ({entry} {{{}}}",
-                quoted(mailbox),
-                value.len()
-            )
-            .as_bytes(),
-        )?;
-        let go_ahead = self.wire.text_line()?;
-        if !go_ahead.starts_with('+') {
-            return tagged(&tag, &go_ahead, Vec::new()).ok_or_else(|| unexpected("+", &go_ahead));
-        }
-        self.send_raw(format!("{value})").as_bytes())?;
-        self.answer(&tag)
+    /// Sets a METADATA entry to any value, as a literal.
+    pub fn set_metadata(
+        &mut self,
+        mailbox: &str,
+        entry: &str,
+        value: impl AsRef<[u8]>,
+    ) -> io::Result<Answer> {
+        let command = format!("SETMETADATA {} ({entry}", quoted(mailbox));
+        self.command_with_literals_and(&command, &[value.as_ref()], ")")
     }
 
     /// Selects INBOX and returns how many messages it holds.
@@ -229,23 +251,40 @@ impl Imap {
 
     /// IDLE (RFC 2177) until an untagged line is the one waited for; then DONE.
     pub fn idle_until(&mut self, is_it: impl Fn(&str) -> bool) -> io::Result<()> {
-        let tag = self.send(b"IDLE")?;
+        self.start_idle()?;
+        self.idle_on_until(is_it)
+    }
+
+    /// IDLE, up to the server's go-ahead.
+    pub fn start_idle(&mut self) -> io::Result<()> {
+        self.send(b"IDLE")?;
         let go_ahead = self.wire.text_line()?;
-        if !go_ahead.starts_with('+') {
-            return Err(unexpected("+", &go_ahead));
+        match go_ahead.starts_with('+') {
+            true => Ok(()),
+            false => Err(unexpected("+", &go_ahead)),
         }
+    }
+
+    /// What [`Imap::idle_until`] does after [`Imap::start_idle`].
+    pub fn idle_on_until(&mut self, is_it: impl Fn(&str) -> bool) -> io::Result<()> {
         while !is_it(self.wire.text_line()?.trim_start_matches("* ")) {}
         self.send_raw(b"DONE")?;
+        let tag = self.tag();
         self.answer(&tag)?.ok().map(drop)
     }
 
     fn send(&mut self, command: &[u8]) -> io::Result<String> {
         self.commands += 1;
-        let tag = format!("a{}", self.commands);
+        let tag = self.tag();
         let mut line = format!("{tag} ").into_bytes();
         line.extend_from_slice(command);
         self.send_raw(&line)?;
         Ok(tag)
+    }
+
+    /// Of the command that was sent last.
+    fn tag(&self) -> String {
+        format!("a{}", self.commands)
     }
 
     fn send_raw(&mut self, line: &[u8]) -> io::Result<()> {

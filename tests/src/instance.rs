@@ -35,6 +35,7 @@ const LOG_TAIL: usize = 40;
 pub struct Builder {
     params: Vec<(String, String)>,
     push_url: Option<String>,
+    dovecot_settings: String,
     /// Further arguments of `cargo xtask relay`.
     arguments: Vec<OsString>,
 }
@@ -49,6 +50,14 @@ impl Builder {
     /// Where it posts notifications.
     pub fn push_url(mut self, url: String) -> Builder {
         self.push_url = Some(url);
+        self
+    }
+
+    /// Settings for Dovecot that come after the rendered ones and so take their place, blocks
+    /// included. May be called again.
+    pub fn dovecot_settings(mut self, settings: &str) -> Builder {
+        self.dovecot_settings.push_str(settings);
+        self.dovecot_settings.push('\n');
         self
     }
 
@@ -95,6 +104,11 @@ impl Builder {
         }
         if let Some(url) = &self.push_url {
             command.args(["--push-url", url]);
+        }
+        if !self.dovecot_settings.is_empty() {
+            let settings = temporary.path().join("dovecot-settings.conf");
+            fs::write(&settings, &self.dovecot_settings)?;
+            command.arg("--dovecot-settings").arg(settings);
         }
         command.args(&self.arguments);
         let log = File::create(&output)?;

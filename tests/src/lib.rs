@@ -11,8 +11,11 @@
 //! | [`dns`] | a DNS server on loopback that says what a file says, and counts |
 //! | [`imap`] | an IMAP client, one command at a time |
 //! | [`smtp`] | an SMTP client, one command at a time |
+//! | [`lmtp`] | an LMTP client, one command at a time |
 //! | [`mail`] | encrypted and cleartext sample messages |
 //! | [`process`] | the processes and sockets of a relay, and how to kill them |
+//! | [`services`] | the processes of a relay's Dovecot, and how they ended |
+//! | [`odd`] | odd bytes, the same in each run |
 //! | [`sink`] | a push service on loopback: records posts, answers what the test wants |
 //! | [`wait`] | waiting for something with a deadline, never for a time |
 //! | [`dkim`] | signatures of outside domains, good and bad |
@@ -35,12 +38,15 @@ pub mod endpoints;
 pub mod filter;
 pub mod imap;
 pub mod instance;
+pub mod lmtp;
 mod loopback;
 pub mod mail;
 pub mod milter_log;
+pub mod odd;
 pub mod outside;
 pub mod process;
 pub mod python;
+pub mod services;
 pub mod sink;
 pub mod smtp;
 pub mod wait;

@@ -114,10 +114,14 @@ impl Smtp {
         self.reply()
     }
 
-    /// AUTH PLAIN (RFC 4616).
-    pub fn login(&mut self, address: &str, password: &str) -> io::Result<Reply> {
-        let credentials = format!("\0{address}\0{password}");
-        self.command(&format!("AUTH PLAIN {}", base64(credentials.as_bytes())))
+    /// AUTH PLAIN (RFC 4616). Both may hold any bytes.
+    pub fn login(
+        &mut self,
+        address: impl AsRef<[u8]>,
+        password: impl AsRef<[u8]>,
+    ) -> io::Result<Reply> {
+        let credentials = [b"\0", address.as_ref(), b"\0", password.as_ref()].concat();
+        self.command(&format!("AUTH PLAIN {}", base64(&credentials)))
     }
 
     /// One whole transaction. The answer is the first refusal, or the reply to the message.
@@ -165,26 +169,31 @@ impl Smtp {
     }
 
     fn reply(&mut self) -> io::Result<Reply> {
-        let mut lines = Vec::new();
-        loop {
-            let line = self.wire.text_line()?;
-            let malformed = || {
-                io::Error::new(
-                    io::ErrorKind::InvalidData,
-                    format!("not an SMTP reply: {line:?}"),
-                )
-            };
-            let code = line.get(..3).ok_or_else(malformed)?;
-            let code = code.parse().map_err(|_| malformed())?;
-            lines.push(line.get(4..).unwrap_or_default().to_owned());
-            if line.as_bytes().get(3) != Some(&b'-') {
-                return Ok(Reply { code, lines });
-            }
+        reply(&mut self.wire)
+    }
+}
+
+/// The next reply of a server that speaks SMTP or LMTP.
+pub(crate) fn reply(wire: &mut Wire) -> io::Result<Reply> {
+    let mut lines = Vec::new();
+    loop {
+        let line = wire.text_line()?;
+        let malformed = || {
+            io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!("not an SMTP reply: {line:?}"),
+            )
+        };
+        let code = line.get(..3).ok_or_else(malformed)?;
+        let code = code.parse().map_err(|_| malformed())?;
+        lines.push(line.get(4..).unwrap_or_default().to_owned());
+        if line.as_bytes().get(3) != Some(&b'-') {
+            return Ok(Reply { code, lines });
         }
     }
 }
 
-fn dot_stuffed(message: &[u8]) -> Vec<u8> {
+pub(crate) fn dot_stuffed(message: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(message.len() + 8);
     for line in message.split_inclusive(|&b| b == b'\n') {
         if line.first() == Some(&b'.') {

@@ -1,8 +1,9 @@
-//! A line-oriented connection, plain or TLS, that both clients stand on.
+//! A line-oriented connection, plain or TLS, that all clients stand on.
 
 use std::fs;
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +20,7 @@ const TIMEOUT: Duration = Duration::from_secs(90);
 
 enum Stream {
     Plain(TcpStream),
+    Unix(UnixStream),
     Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
     /// Only while TLS is being put in place.
     Taken,
@@ -42,10 +44,20 @@ impl Wire {
         })
     }
 
+    pub(crate) fn connect_unix(socket: &Path) -> io::Result<Wire> {
+        let stream = UnixStream::connect(socket)?;
+        stream.set_read_timeout(Some(TIMEOUT))?;
+        stream.set_write_timeout(Some(TIMEOUT))?;
+        Ok(Wire {
+            stream: Stream::Unix(stream),
+            unread: Vec::new(),
+        })
+    }
+
     /// Puts TLS on the connection, trusting the instance's own authority and nobody else.
     pub(crate) fn start_tls(&mut self, endpoints: &Endpoints) -> io::Result<()> {
         let Stream::Plain(stream) = std::mem::replace(&mut self.stream, Stream::Taken) else {
-            return Err(io::Error::other("TLS is in place already"));
+            return Err(io::Error::other("TLS is in place, or has no place here"));
         };
         let name = endpoints.domain.trim_matches(['[', ']']).to_owned();
         let name = ServerName::try_from(name).map_err(io::Error::other)?;
@@ -92,6 +104,7 @@ impl Wire {
     pub(crate) fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
         match &mut self.stream {
             Stream::Plain(stream) => stream.write_all(bytes),
+            Stream::Unix(stream) => stream.write_all(bytes),
             Stream::Tls(stream) => stream.write_all(bytes).and_then(|()| stream.flush()),
             Stream::Taken => Err(io::ErrorKind::NotConnected.into()),
         }
@@ -101,6 +114,7 @@ impl Wire {
         let mut chunk = [0; 16384];
         let count = match &mut self.stream {
             Stream::Plain(stream) => stream.read(&mut chunk)?,
+            Stream::Unix(stream) => stream.read(&mut chunk)?,
             Stream::Tls(stream) => stream.read(&mut chunk)?,
             Stream::Taken => return Err(io::ErrorKind::NotConnected.into()),
         };

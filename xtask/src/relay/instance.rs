@@ -1,6 +1,7 @@
 //! The files of an instance: its `chatmail.ini`, layout, rendered configuration, certificates, modules and mailboxes.
 
 use std::fs::{self, Permissions};
+use std::io::Write;
 use std::net::Ipv4Addr;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
@@ -125,6 +126,9 @@ impl Instance {
             verifies,
         };
         instance.render(&artifacts.chatmail, &modules)?;
+        if let Some(settings) = &wish.dovecot_settings {
+            instance.append_to_dovecot_conf(settings)?;
+        }
         Ok(instance)
     }
 
@@ -232,6 +236,17 @@ impl Instance {
             .arg("--force");
         run(render.stdin(Stdio::null()).stdout(Stdio::null()))
             .context("the configuration cannot be written")
+    }
+
+    /// What comes later takes the place of what came before, in blocks of the same name too.
+    fn append_to_dovecot_conf(&self, settings: &str) -> Result<()> {
+        let path = self.dovecot_conf();
+        let append = |text: &str| {
+            let mut file = fs::File::options().append(true).open(&path)?;
+            file.write_all(text.as_bytes())
+        };
+        append(&format!("\n{settings}\n"))
+            .with_context(|| format!("cannot write {}", path.display()))
     }
 
     /// In the order of their start: each after those that it needs.

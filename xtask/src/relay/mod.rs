@@ -94,8 +94,11 @@ pub(crate) struct Options {
     /// Send mail for DOMAIN to a server on loopback, with TLS if it has that; can be repeated
     #[arg(long, value_name = "DOMAIN=127.0.0.1:PORT")]
     route: Vec<Route>,
+    /// Settings for Dovecot that come after the rendered ones and so take their place
+    #[arg(long, value_name = "FILE")]
+    dovecot_settings: Option<PathBuf>,
     /// Stop the instance in DIR, also if the command that started it was killed
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["check", "domain", "dir", "dovecot", "config", "push_url", "peer", "route"])]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["check", "domain", "dir", "dovecot", "config", "push_url", "peer", "route", "dovecot_settings"])]
     stop: Option<PathBuf>,
 }
 

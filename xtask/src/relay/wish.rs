@@ -23,6 +23,8 @@ pub(crate) struct Wish {
     pub(crate) push_url: Option<String>,
     pub(crate) routes: Vec<Route>,
     pub(crate) peers: Vec<Peer>,
+    /// The end of its `dovecot.conf`.
+    pub(crate) dovecot_settings: Option<String>,
 }
 
 impl Wish {
@@ -45,6 +47,13 @@ impl Wish {
             Ok(_) => format!("[{bare}]"),
             Err(_) => bare.clone(),
         };
+        let dovecot_settings =
+            match &options.dovecot_settings {
+                Some(file) => Some(fs::read_to_string(file).with_context(|| {
+                    format!("cannot read --dovecot-settings {}", file.display())
+                })?),
+                None => None,
+            };
         let peers = options.peer.iter().map(|peer| Peer::find(peer, &domain));
         Ok(Wish {
             peers: peers.collect::<Result<_>>()?,
@@ -53,6 +62,7 @@ impl Wish {
             domain,
             push_url: options.push_url.clone(),
             routes: options.route.clone(),
+            dovecot_settings,
         })
     }
 }
