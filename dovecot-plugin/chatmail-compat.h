@@ -2,7 +2,7 @@
    only chatmail-settings.c, which reads the settings, has parts for one
    version too.
 
-   Run with 2.3.19, 2.3.21 and 2.4.1. A version that is not listed here is
+   Run with 2.3.19, 2.3.21, 2.4.1 and 2.4.5. A version that is not listed here is
    refused at compile time rather than guessed at: the structures below are
    shared with the host process. What the version does not tell, the Makefile
    finds out from the installed headers: chatmail-probe.c. */

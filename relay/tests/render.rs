@@ -236,6 +236,16 @@ fn dovecot_2_4_without_smtputf8_gets_no_such_setting() {
 }
 
 #[test]
+fn dovecot_2_4_on_an_address_literal_names_its_administrator_by_a_uri() {
+    // It does not start otherwise.
+    let conf = Host::debian_13("mail_domain = 203.0.113.7", "{}");
+    has(&conf, "mail_server_admin = mailto:root@%5B203.0.113.7%5D");
+    has(&conf, "postmaster_address = postmaster@[203.0.113.7]");
+    let conf = Host::debian_13("mail_domain = chat.example", "{}");
+    has(&conf, "mail_server_admin = mailto:root@chat.example");
+}
+
+#[test]
 fn no_dovecot_logs_an_address() {
     let host = Host::rendered("mail_domain = chat.example", "{}");
     let old = host.read("out/dovecot/dovecot.conf");
