@@ -1,8 +1,9 @@
 //! Debian trees with a Dovecot in them, one for each version, below the target directory: made by debootstrap(8) when
 //! they are missing, and kept.
 //!
-//! A tree is made under another name and renamed when it is whole. One process at a time makes it; others wait. What a
-//! tree was made from stands in a file in it: when that changes, it is made again.
+//! A tree is made under another name and renamed when it is whole. One process at a time makes it; others wait, also
+//! for the debootstrap of one that was killed. What a tree was made from stands in a file in it: when that changes, it
+//! is made again.
 
 use std::fs::{self, File, OpenOptions, Permissions, TryLockError};
 use std::os::unix::fs::PermissionsExt;
@@ -11,6 +12,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
 use chatmail_tests::dovecot::Version;
+use rustix::io::{FdFlags, fcntl_setfd};
 
 use super::enter;
 use super::mirror::{Mirror, release};
@@ -65,13 +67,15 @@ pub(super) fn take(version: Version) -> Result<PathBuf> {
     // Whoever looks at processes sees paths without symbolic links.
     let trees =
         fs::canonicalize(&trees).with_context(|| format!("cannot open {}", trees.display()))?;
-    let _one_at_a_time = exclusive(&trees.join(format!("{name}.lock")), name)?;
+    let lock = exclusive(&trees.join(format!("{name}.lock")), name)?;
     let tree = trees.join(name);
     if fs::read_to_string(tree.join(STAMP)).is_ok_and(|made_from| made_from == recipe()) {
         return Ok(tree);
     }
     packages::ensure(&[packages::TREE])?;
     interrupt::listen()?;
+    // What is started from here on holds the lock too: if this process is killed, it goes on writing for a while.
+    fcntl_setfd(&lock, FdFlags::empty()).context("cannot hand on the lock")?;
     stage(
         &format!("making a Debian tree ({name}) for Dovecot {version}: some minutes, once"),
         || make(version, &trees),
