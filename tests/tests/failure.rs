@@ -1,16 +1,20 @@
 //! What a crash of one part means to the others: waiting, never a wrong answer.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
+use std::fs::{self, Permissions};
 use std::io;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use chatmail_tests::filter;
 use chatmail_tests::instance::Account;
+use chatmail_tests::lmtp::Lmtp;
 use chatmail_tests::mail::ENCRYPTION_NEEDED;
 use chatmail_tests::process::{self, Signal};
+use chatmail_tests::services::{self, Service};
 use chatmail_tests::smtp::{Door, Reply, Smtp, refusal};
 use chatmail_tests::{Instance, Mail, wait};
 
@@ -115,6 +119,117 @@ fn killed_login_workers_make_no_second_account_and_no_wrong_refusal() {
             .collect();
         assert!(names.contains("enforceE2EEincoming"), "{names:?}");
     }
+}
+
+/// Dovecot makes those wait who are not let in.
+const NO_WAITING: &str = "auth_failure_delay = 0";
+
+/// What is wrong with a file, and how it becomes so.
+type Damage<'a> = (&'a str, &'a dyn Fn(&Path));
+
+#[test]
+fn a_damaged_password_is_no_login_and_no_new_account() {
+    let relay = Instance::with().dovecot_settings(NO_WAITING).start();
+    let damages: [Damage<'_>; 4] = [
+        ("unreadable", &|file| set_mode(file, 0o000)),
+        ("a directory", &|file| {
+            fs::remove_file(file).expect("password");
+            fs::create_dir(file).expect("directory");
+        }),
+        ("missing", &|file| fs::remove_file(file).expect("password")),
+        ("half written", &|file| {
+            fs::write(file, "{SHA512-CRYPT}$6$4z").expect("password");
+        }),
+    ];
+    for (what, damage) in damages {
+        let account = relay.account("alice");
+        let mailbox = relay.mailbox(&account);
+        let file = mailbox.join("password");
+        // It is somebody's mail.
+        relay.imap(&account).select_inbox().expect("INBOX");
+        damage(&file);
+        let before = fs::symlink_metadata(&file).map(|now| (now.ino(), now.len(), now.ctime()));
+        let answer = relay.try_imap(&account.address, &account.password);
+        // Half a hash is no hash: that address is blocked, as by an operator who emptied the file.
+        let expected = match what {
+            "half written" => "AUTHENTICATIONFAILED",
+            _ => "UNAVAILABLE",
+        };
+        assert_eq!(answer.code(), Some(expected), "{what}: {answer}");
+        let after = fs::symlink_metadata(&file).map(|now| (now.ino(), now.len(), now.ctime()));
+        assert_eq!(before.ok(), after.ok(), "{what}");
+        if expected == "UNAVAILABLE" {
+            let log = relay.log("dovecot");
+            let mut errors = log.lines().filter(|line| line.contains("Error: "));
+            let told = errors.any(|line| line.contains(&account.address));
+            assert!(told, "{what}: nothing in the log");
+        }
+    }
+    assert_eq!(services::crashes(&relay), [] as [String; 0]);
+}
+
+#[test]
+fn a_damaged_configuration_is_a_temporary_failure_and_no_new_account() {
+    let relay = Instance::with().dovecot_settings(NO_WAITING).start();
+    let known = relay.account("alice");
+    let new = relay.new_account("new");
+    let config = relay.endpoints().config.clone();
+    let whole = fs::read(&config).expect("chatmail.ini");
+    let damages: [Damage<'_>; 4] = [
+        ("missing", &|file| fs::remove_file(file).expect("removing")),
+        ("empty", &|file| fs::write(file, "").expect("emptying")),
+        ("half a line", &|file| {
+            fs::write(file, "[params]\nmail_dom").expect("cutting");
+        }),
+        // Not for lack of permission: Dovecot is root when it starts a process.
+        ("unreadable", &|file| {
+            fs::remove_file(file).expect("removing");
+            fs::create_dir(file).expect("directory");
+        }),
+    ];
+    let mail = Mail::encrypted(&new.address, &known.address).to_bytes();
+    for (what, damage) in damages {
+        damage(&config);
+        without_old_processes(&relay);
+        for account in [&known, &new] {
+            let answer = relay.try_imap(&account.address, &account.password);
+            assert_eq!(answer.code(), Some("UNAVAILABLE"), "{what}: {answer}");
+        }
+        let mut lmtp = Lmtp::connect(relay.endpoints()).expect("LMTP");
+        let reply = lmtp.deliver(&new.address, &known.address, &mail);
+        let reply = reply.expect("LMTP");
+        assert!(reply.is_temporary(), "{what}: {reply}");
+        assert!(!relay.mailbox(&new).exists(), "{what}");
+        let log = relay.log("dovecot");
+        assert!(log.contains("chatmail.ini: "), "{what}: nothing in the log");
+
+        fs::remove_dir(&config).ok();
+        fs::write(&config, &whole).expect("chatmail.ini");
+    }
+    without_old_processes(&relay);
+    for account in [&known, &new] {
+        relay.imap(account);
+    }
+    assert_eq!(services::crashes(&relay), [] as [String; 0]);
+}
+
+/// Ends those that have read the configuration, in good order.
+fn without_old_processes(relay: &Instance) {
+    let ours = || {
+        let services = [Service::AuthWorker, Service::Imap, Service::Lmtp];
+        let pids = services.map(|service| services::processes(relay, service));
+        BTreeSet::from_iter(pids.into_iter().flatten().map(|process| process.pid))
+    };
+    let old = ours();
+    for pid in &old {
+        // It may have ended meanwhile.
+        process::signal(*pid, Signal::TERM).ok();
+    }
+    wait::until_true("the old processes to end", || ours().is_disjoint(&old));
+}
+
+fn set_mode(file: &Path, mode: u32) {
+    fs::set_permissions(file, Permissions::from_mode(mode)).expect("mode");
 }
 
 /// Makes one account after the other by logging in, and logs in again; returns the accounts.
