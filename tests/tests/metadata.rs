@@ -158,6 +158,37 @@ fn dovecots_own_entries_stay_dovecots() {
 }
 
 #[test]
+fn one_command_may_ask_for_what_there_is_and_what_there_is_not() {
+    let relay = Instance::with()
+        .param("turn_socket_path", "/nonexistent/turn.socket")
+        .start();
+    let mut imap = relay.imap(&relay.account("alice"));
+    // As Delta Chat asks after each login.
+    let command = "GETMETADATA \"\" (/shared/comment /shared/admin \
+                   /shared/vendor/deltachat/irohrelay /shared/vendor/deltachat/turn \
+                   /shared/vendor/deltachat/maxsmtprecipients /shared/vendor/deltachat/none)";
+    let answer = imap.command(command).expect("GETMETADATA");
+    assert!(answer.is_ok(), "{answer}");
+    let text = format!("{:?}", answer.untagged);
+    for value in ["Chatmail server", "mailto:", "https://chat.test", "1000"] {
+        assert!(text.contains(value), "{value}: {text}");
+    }
+    // Names of entries have no case (RFC 5464 section 3.1).
+    let shouted = get(&mut imap, "", "/SHARED/Vendor/DeltaChat/MaxSmtpRecipients");
+    assert_eq!(shouted.as_deref(), Some("1000"));
+    for (mailbox, key) in [
+        ("INBOX", "/private/devicetoken"),
+        ("INBOX", "/shared/devicetoken"),
+        ("INBOX", "/private/other"),
+        ("", "/private/devicetoken"),
+        ("", "/shared/vendor/deltachat"),
+        ("", "/shared/vendor/other/irohrelay"),
+    ] {
+        assert_eq!(get(&mut imap, mailbox, key), None, "{mailbox:?} {key}");
+    }
+}
+
+#[test]
 fn setting_any_other_key_is_refused() {
     let relay = Instance::start();
     let account = relay.account("alice");
