@@ -33,7 +33,6 @@ static int chatmail_push_spool(struct mail_deliver_context *ctx,
 /* The mail is stored: whatever happens here, the delivery has succeeded. */
 static void chatmail_push(struct mail_deliver_context *ctx)
 {
-	struct event_passthrough *e;
 	struct event *event;
 	const char *error;
 	size_t tokens = 0;
@@ -41,13 +40,13 @@ static void chatmail_push(struct mail_deliver_context *ctx)
 	event = event_create(ctx->event);
 	event_add_category(event, &event_category_chatmail);
 	event_set_append_log_prefix(event, "chatmail: ");
-	e = event_create_passthrough(event)->set_name("chatmail_push_spooled");
+	event_set_name(event, "chatmail_push_spooled");
 	if (chatmail_push_spool(ctx, &tokens, &error) < 0) {
-		e_error(e->add_str("error", error)->event(),
-			"Couldn't spool push notifications: %s", error);
+		event_add_str(event, "error", error);
+		e_error(event, "Couldn't spool push notifications: %s", error);
 	} else {
-		e_debug(e->add_int("tokens", tokens)->event(),
-			"Spooled %zu push notifications", tokens);
+		event_add_int(event, "tokens", tokens);
+		e_debug(event, "Spooled %zu push notifications", tokens);
 	}
 	event_unref(&event);
 }

@@ -21,7 +21,6 @@ static int chatmail_last_login_note(struct mail_user *user,
 
 static void chatmail_last_login_user_created(struct mail_user *user)
 {
-	struct event_passthrough *e;
 	struct event *event;
 	const char *error;
 
@@ -34,12 +33,12 @@ static void chatmail_last_login_user_created(struct mail_user *user)
 	event = event_create(user->event);
 	event_add_category(event, &event_category_chatmail);
 	event_set_append_log_prefix(event, "chatmail: ");
-	e = event_create_passthrough(event)->set_name("chatmail_login_noted");
+	event_set_name(event, "chatmail_login_noted");
 	if (chatmail_last_login_note(user, &error) < 0) {
-		e_error(e->add_str("error", error)->event(),
-			"Couldn't note the login: %s", error);
+		event_add_str(event, "error", error);
+		e_error(event, "Couldn't note the login: %s", error);
 	} else {
-		e_debug(e->event(), "Login noted");
+		e_debug(event, "Login noted");
 	}
 	event_unref(&event);
 }
