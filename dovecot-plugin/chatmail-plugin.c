@@ -1,5 +1,6 @@
 /* Module chatmail_plugin, for imap, lmtp and doveadm: notes the last login,
-   answers METADATA in process, and spools push notifications.
+   answers METADATA in process, tells idling clients of new mail at once, and
+   spools push notifications.
 
    In dovecot.conf of Dovecot 2.4 (for 2.3 see chatmail-settings.c):
 
@@ -27,7 +28,6 @@
      chatmail_push_spooled   a delivery was stored
                              tokens: number of notifications it caused
                              error: why they could not be spooled
-
    A process works for many users, one after another: nothing here is kept per
    user.
 
@@ -89,12 +89,14 @@ void chatmail_plugin_init(struct module *module)
 {
 	chatmail_dict_register();
 	chatmail_last_login_init(module);
+	chatmail_idle_init(module);
 	chatmail_deliver_init();
 }
 
 void chatmail_plugin_deinit(void)
 {
 	chatmail_deliver_deinit();
+	chatmail_idle_deinit();
 	chatmail_last_login_deinit();
 	chatmail_dict_unregister();
 	chatmail_plugin_config_forget();

@@ -273,6 +273,21 @@ impl Imap {
         self.answer(&tag)?.ok().map(drop)
     }
 
+    /// IDLE, line by line.
+    pub fn idle(&mut self) -> io::Result<Idle<'_>> {
+        self.start_idle()?;
+        Ok(Idle { imap: self })
+    }
+
+    /// The next line that the server sends unasked, without `* `.
+    pub fn unasked(&mut self) -> io::Result<String> {
+        let line = self.wire.text_line()?;
+        match line.strip_prefix("* ") {
+            Some(line) => Ok(line.to_owned()),
+            None => Err(unexpected("*", &line)),
+        }
+    }
+
     fn send(&mut self, command: &[u8]) -> io::Result<String> {
         self.commands += 1;
         let tag = self.tag();
@@ -319,6 +334,25 @@ impl Imap {
             line.push_str(&self.wire.text_line()?);
         }
         Ok((line, literals))
+    }
+}
+
+/// A session that idles. It goes on doing so on the server's side if this is dropped.
+pub struct Idle<'a> {
+    imap: &'a mut Imap,
+}
+
+impl Idle<'_> {
+    /// The next thing the server tells, without `* `.
+    pub fn line(&mut self) -> io::Result<String> {
+        self.imap.unasked()
+    }
+
+    /// Ends it; the answer holds what the server had to tell until then.
+    pub fn done(self) -> io::Result<Answer> {
+        self.imap.send_raw(b"DONE")?;
+        let tag = self.imap.tag();
+        self.imap.answer(&tag)?.ok()
     }
 }
 

@@ -1,0 +1,309 @@
+//! A client that idles hears of new mail at once, and costs nothing while there is none.
+//!
+//! Dovecot by itself tells after half a second. The bounds here lie half-way, so that they hold on
+//! a busy machine and break without the plugin.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use chatmail_tests::imap::Imap;
+use chatmail_tests::instance::Account;
+use chatmail_tests::lmtp::Lmtp;
+use chatmail_tests::{Instance, Mail, process, wait};
+
+const AT_ONCE: Duration = Duration::from_millis(250);
+
+const ROUNDS: usize = 11;
+
+#[test]
+fn an_idling_client_is_told_of_a_delivery_at_once() {
+    let relay = Instance::start();
+    let bob = relay.account("bob");
+    let mut imap = selected(&relay, &bob, "INBOX");
+    let mut lmtp = Lmtp::connect(relay.endpoints()).expect("LMTP");
+    let mut idle = imap.idle().expect("IDLE");
+    let told = (1..=ROUNDS).map(|count| {
+        let since = Instant::now();
+        deliver(&mut lmtp, &bob);
+        until(|| idle.line().expect("IDLE"), &format!("{count} EXISTS"));
+        since.elapsed()
+    });
+    at_once(told.collect());
+    idle.done().expect("DONE");
+}
+
+#[test]
+fn all_sessions_of_a_user_hear_at_once() {
+    let relay = Instance::start();
+    let bob = relay.account("bob");
+    let mut lmtp = Lmtp::connect(relay.endpoints()).expect("LMTP");
+    let mut sessions: Vec<_> = (0..3).map(|_| selected(&relay, &bob, "INBOX")).collect();
+    let mut idles: Vec<_> = (sessions.iter_mut())
+        .map(|imap| imap.idle().expect("IDLE"))
+        .collect();
+    let mut told = Vec::new();
+    for count in 1..=ROUNDS {
+        let since = Instant::now();
+        deliver(&mut lmtp, &bob);
+        thread::scope(|scope| {
+            let hear = idles.iter_mut().map(|idle| {
+                scope.spawn(move || {
+                    until(|| idle.line().expect("IDLE"), &format!("{count} EXISTS"));
+                    since.elapsed()
+                })
+            });
+            let hear: Vec<_> = hear.collect();
+            // The slowest counts.
+            told.extend(
+                hear.into_iter()
+                    .map(|one| one.join().expect("EXISTS"))
+                    .max(),
+            );
+        });
+    }
+    at_once(told);
+}
+
+#[test]
+fn what_another_session_does_is_told_at_once_in_any_folder() {
+    let relay = Instance::start();
+    let bob = relay.account("bob");
+    let mut other = relay.imap(&bob);
+    command(&mut other, "CREATE DeltaChat");
+    let mut imap = selected(&relay, &bob, "DeltaChat");
+    let mut idle = imap.idle().expect("IDLE");
+    let message = Mail::encrypted(&bob.address, &bob.address).to_bytes();
+    let mut told = Vec::new();
+    for _ in 0..ROUNDS {
+        let since = Instant::now();
+        let append = other.command_with_literals("APPEND DeltaChat", &[&message]);
+        append.and_then(|answer| answer.ok()).expect("APPEND");
+        until(|| idle.line().expect("IDLE"), "1 EXISTS");
+        told.push(since.elapsed());
+
+        command(&mut other, "SELECT DeltaChat");
+        let since = Instant::now();
+        command(&mut other, "STORE 1 +FLAGS.SILENT (\\Deleted)");
+        let flags = until_some(
+            || idle.line().expect("IDLE"),
+            |line| line.contains("\\Deleted"),
+        );
+        assert!(flags.starts_with("1 FETCH"), "{flags}");
+        told.push(since.elapsed());
+
+        let since = Instant::now();
+        command(&mut other, "CLOSE");
+        until(|| idle.line().expect("IDLE"), "1 EXPUNGE");
+        told.push(since.elapsed());
+    }
+    at_once(told);
+}
+
+#[test]
+fn stopping_and_starting_changes_nothing() {
+    let relay = Instance::start();
+    let bob = relay.account("bob");
+    let mut lmtp = Lmtp::connect(relay.endpoints()).expect("LMTP");
+    let mut imap = selected(&relay, &bob, "INBOX");
+    command(&mut imap, "CREATE DeltaChat");
+    let mut told = Vec::new();
+    for count in 1..=ROUNDS {
+        // Nothing was lost while it did not idle, was elsewhere, or had no folder open.
+        match count % 4 {
+            0 => command(&mut imap, "SELECT DeltaChat"),
+            1 => command(&mut imap, "CLOSE"),
+            2 => imap
+                .idle()
+                .and_then(|idle| idle.done())
+                .map(drop)
+                .expect("IDLE"),
+            _ => {}
+        }
+        if count % 4 < 2 {
+            command(&mut imap, "SELECT INBOX");
+        }
+        let mut idle = imap.idle().expect("IDLE");
+        let since = Instant::now();
+        deliver(&mut lmtp, &bob);
+        until(|| idle.line().expect("IDLE"), &format!("{count} EXISTS"));
+        told.push(since.elapsed());
+        // Ours goes with Dovecot's own, and has no descriptor but its.
+        assert_eq!(watches(&relay), 2);
+        idle.done().expect("DONE");
+        assert_eq!(watches(&relay), 0);
+    }
+    at_once(told);
+}
+
+#[test]
+fn a_client_that_asked_for_notify_is_told_at_once() {
+    let relay = Instance::start();
+    let bob = relay.account("bob");
+    let mut lmtp = Lmtp::connect(relay.endpoints()).expect("LMTP");
+    let mut imap = selected(&relay, &bob, "INBOX");
+    command(
+        &mut imap,
+        "NOTIFY SET (SELECTED (MessageNew MessageExpunge FlagChange))",
+    );
+    let told = (1..=3).map(|count| {
+        // Dovecot watches from a second after the command, or its own notice, on, and does not
+        // look what came before.
+        wait::until_true("a watch on the INBOX", || watches(&relay) == 2);
+        let since = Instant::now();
+        deliver(&mut lmtp, &bob);
+        until(
+            || imap.unasked().expect("NOTIFY"),
+            &format!("{count} EXISTS"),
+        );
+        since.elapsed()
+    });
+    at_once(told.collect());
+}
+
+#[test]
+fn of_two_hundred_messages_at_once_no_notice_is_lost() {
+    const MESSAGES: usize = 200;
+    const SENDERS: usize = 4;
+    let relay = Instance::start();
+    let bob = relay.account("bob");
+    let mut sessions: Vec<_> = (0..3).map(|_| selected(&relay, &bob, "INBOX")).collect();
+    thread::scope(|scope| {
+        let (ready, idling) = mpsc::channel();
+        for imap in &mut sessions {
+            let ready = ready.clone();
+            scope.spawn(move || {
+                let mut idle = imap.idle().expect("IDLE");
+                ready.send(()).expect("the test");
+                let last = format!("{MESSAGES} EXISTS");
+                until(|| idle.line().expect("IDLE"), &last);
+                idle.done().expect("DONE");
+            });
+        }
+        idling.iter().take(3).for_each(drop);
+        for _ in 0..SENDERS {
+            scope.spawn(|| {
+                let mut lmtp = Lmtp::connect(relay.endpoints()).expect("LMTP");
+                for _ in 0..MESSAGES / SENDERS {
+                    deliver(&mut lmtp, &bob);
+                }
+            });
+        }
+    });
+    for imap in &mut sessions {
+        assert_eq!(imap.select_inbox().expect("SELECT"), MESSAGES);
+    }
+}
+
+#[test]
+fn an_idling_process_sleeps() {
+    /// How often one may wake in [`WINDOW`]. A timer of 2 ms would wake it a thousand times.
+    const WAKES: u64 = 20;
+    const WINDOW: Duration = Duration::from_secs(2);
+    let relay = Instance::start();
+    let bob = relay.account("bob");
+    let mut lmtp = Lmtp::connect(relay.endpoints()).expect("LMTP");
+    let mut imap = selected(&relay, &bob, "INBOX");
+    let mut idle = imap.idle().expect("IDLE");
+    // It has had something to do.
+    deliver(&mut lmtp, &bob);
+    until(|| idle.line().expect("IDLE"), "1 EXISTS");
+    let mut last = wakes(&relay);
+    wait::until_true("the notice to be done with", || {
+        let before = std::mem::replace(&mut last, wakes(&relay));
+        before == last
+    });
+    thread::sleep(WINDOW);
+    let after = wakes(&relay);
+    for (pid, count) in &last {
+        let woken = after.get(pid).unwrap_or(count) - count;
+        assert!(woken <= WAKES, "process {pid} woke {woken} times");
+    }
+    assert!(!last.is_empty());
+    deliver(&mut lmtp, &bob);
+    until(|| idle.line().expect("IDLE"), "2 EXISTS");
+}
+
+/// How often each imap process was put to work by the kernel so far.
+fn wakes(relay: &Instance) -> BTreeMap<u32, u64> {
+    let count = |pid| {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+        let switches = (status.lines())
+            .filter(|line| line.contains("ctxt_switches"))
+            .filter_map(|line| line.split_whitespace().last()?.parse::<u64>().ok());
+        Some((pid, switches.sum()))
+    };
+    imap_processes(relay)
+        .into_iter()
+        .filter_map(count)
+        .collect()
+}
+
+/// How many directories the imap processes watch.
+fn watches(relay: &Instance) -> usize {
+    let mut count = 0;
+    for pid in imap_processes(relay) {
+        let Ok(files) = fs::read_dir(format!("/proc/{pid}/fdinfo")) else {
+            continue;
+        };
+        for file in files.flatten() {
+            let text = fs::read_to_string(file.path()).unwrap_or_default();
+            count += text
+                .lines()
+                .filter(|line| line.starts_with("inotify "))
+                .count();
+        }
+    }
+    count
+}
+
+fn imap_processes(relay: &Instance) -> Vec<u32> {
+    let processes = process::tree(relay.supervisor_pid());
+    let imap = processes.into_iter().filter(|p| p.name == "imap");
+    imap.map(|process| process.pid).collect()
+}
+
+fn selected(relay: &Instance, account: &Account, folder: &str) -> Imap {
+    let mut imap = relay.imap(account);
+    command(&mut imap, &format!("SELECT {folder}"));
+    imap
+}
+
+#[track_caller]
+fn command(imap: &mut Imap, command: &str) {
+    if let Err(error) = imap.command(command).and_then(|answer| answer.ok()) {
+        panic!("{command}: {error}");
+    }
+}
+
+#[track_caller]
+fn deliver(lmtp: &mut Lmtp, to: &Account) {
+    let mail = Mail::encrypted("carol@elsewhere.test", &to.address).to_bytes();
+    let reply = lmtp.deliver("carol@elsewhere.test", &to.address, &mail);
+    let reply = reply.expect("LMTP");
+    assert_eq!(reply.code, 250, "{reply}");
+}
+
+/// Reads until there is this line. Other lines may come before it: `0 RECENT`.
+fn until(next: impl FnMut() -> String, line: &str) {
+    until_some(next, |next| next == line);
+}
+
+fn until_some(mut next: impl FnMut() -> String, is_it: impl Fn(&str) -> bool) -> String {
+    loop {
+        let line = next();
+        if is_it(&line) {
+            return line;
+        }
+    }
+}
+
+#[track_caller]
+fn at_once(mut told: Vec<Duration>) {
+    told.sort();
+    let median = told[told.len() / 2];
+    println!("median {median:?}, slowest {:?}", told.last());
+    assert!(median < AT_ONCE, "{told:?}");
+}
