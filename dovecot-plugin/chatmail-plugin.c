@@ -1,6 +1,6 @@
 /* Module chatmail_plugin, for imap, lmtp and doveadm: notes the last login,
-   answers METADATA in process, tells idling clients of new mail at once, and
-   spools push notifications.
+   answers METADATA in process, tells idling clients of new mail at once, makes
+   room in mailboxes that fill up, and spools push notifications.
 
    In dovecot.conf of Dovecot 2.4 (for 2.3 see chatmail-settings.c):
 
@@ -19,7 +19,8 @@
    where PATH is chatmail.ini, readable by the mail user. It is read once per
    process; "doveadm reload" makes Dovecot read it anew. If it does not load,
    sessions and deliveries go on: METADATA fails, and an error is logged for
-   each login not noted and each notification not spooled.
+   each login not noted, each notification not spooled, and each message stored
+   without a look at the mailbox's size.
 
    Named events, all of the category chatmail:
 
@@ -28,6 +29,11 @@
      chatmail_push_spooled   a delivery was stored
                              tokens: number of notifications it caused
                              error: why they could not be spooled
+     chatmail_mailbox_trimmed
+                             a mailbox was too full
+                             messages, bytes: what was removed
+                             error: why room could not be made
+
    A process works for many users, one after another: nothing here is kept per
    user.
 
@@ -90,12 +96,14 @@ void chatmail_plugin_init(struct module *module)
 	chatmail_dict_register();
 	chatmail_last_login_init(module);
 	chatmail_idle_init(module);
+	chatmail_quota_init(module);
 	chatmail_deliver_init();
 }
 
 void chatmail_plugin_deinit(void)
 {
 	chatmail_deliver_deinit();
+	chatmail_quota_deinit();
 	chatmail_idle_deinit();
 	chatmail_last_login_deinit();
 	chatmail_dict_unregister();

@@ -29,6 +29,9 @@ void chatmail_last_login_deinit(void);
 void chatmail_idle_init(struct module *module);
 void chatmail_idle_deinit(void);
 
+void chatmail_quota_init(struct module *module);
+void chatmail_quota_deinit(void);
+
 /* Nothing happens in a process without lib-lda. */
 void chatmail_deliver_init(void);
 void chatmail_deliver_deinit(void);

@@ -482,6 +482,27 @@ int32_t chatmail_note_login(const chatmail_config_t *config,
                             chatmail_error_t **err);
 
 /*
+ Makes room in the mailbox of `address`, if it is filled to more than 75 % of max_mailbox_size,
+ until it is filled to 70 %: first large messages that were seen, then the oldest, none of the
+ last 24 hours. To be called whenever something was stored: as long as there is room it costs the
+ reading of one small file.
+
+ `maildir` is the path under which the caller stores the mail of `address`. Nothing happens if
+ that is not the mailbox directory of the configuration: it is somebody else's mail then.
+
+ `*messages` and `*bytes` become what was removed, often 0. CHATMAIL_ERROR_IO if a folder could not
+ be read or a message not be removed; others may be gone by then.
+ */
+int32_t chatmail_mailbox_trim(const chatmail_config_t *config,
+                              const uint8_t *address,
+                              size_t address_len,
+                              const uint8_t *maildir,
+                              size_t maildir_len,
+                              uint64_t *messages,
+                              uint64_t *bytes,
+                              chatmail_error_t **err);
+
+/*
  A METADATA value (RFC 5464) for the user `address`.
 
  `key` is what Dovecot hands to a dict: `priv/<guid>/devicetoken`,

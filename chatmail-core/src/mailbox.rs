@@ -31,10 +31,13 @@ use crate::address::{Address, MailDomain};
 mod create;
 mod files;
 mod lock;
+mod messages;
+mod trim;
 mod usage;
 
 pub use create::Creation;
 pub use lock::MailboxLock;
+pub use trim::Trimmed;
 
 #[cfg(feature = "push")]
 pub(crate) use create::make_dir;

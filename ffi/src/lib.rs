@@ -44,6 +44,8 @@ pub mod login;
 
 pub mod users;
 
+pub mod mailbox;
+
 #[cfg(feature = "metadata")]
 pub mod metadata;
 

@@ -54,4 +54,29 @@ impl Lmtp {
         self.wire.send(&dot_stuffed(message))?;
         reply(&mut self.wire)
     }
+
+    /// One transaction for several recipients. One answer for each, in their order: its refusal, or
+    /// the reply to its message.
+    pub fn deliver_to_each(
+        &mut self,
+        from: &str,
+        to: &[&str],
+        message: &[u8],
+    ) -> io::Result<Vec<Reply>> {
+        self.command(format!("MAIL FROM:<{from}>").as_bytes())?;
+        let mut answers = Vec::new();
+        for to in to {
+            let answer = self.command(format!("RCPT TO:<{to}>").as_bytes())?;
+            answers.push(Some(answer).filter(|answer| !answer.is_positive()));
+        }
+        if answers.contains(&None) {
+            self.command(b"DATA")?;
+            self.wire.send(&dot_stuffed(message))?;
+        } else {
+            self.command(b"RSET")?;
+        }
+        let each = answers.into_iter();
+        each.map(|refusal| refusal.map_or_else(|| reply(&mut self.wire), Ok))
+            .collect()
+    }
 }

@@ -99,6 +99,7 @@ mod every_function {
             users::chatmail_users_new(null(), null_mut(), e());
             users::chatmail_users_next(null_mut(), null_mut(), e());
             users::chatmail_note_login(null(), n(), 0, e());
+            mailbox::chatmail_mailbox_trim(null(), n(), 0, n(), 0, null_mut(), null_mut(), e());
             metadata::chatmail_metadata_get(null(), n(), 0, n(), 0, null_mut(), e());
             metadata::chatmail_metadata_set(null(), n(), 0, n(), 0, n(), 0, null_mut(), e());
             push::chatmail_push_notify(null(), n(), 0, n(), 0, null_mut(), e());

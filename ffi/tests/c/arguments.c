@@ -54,6 +54,7 @@ static void a_null_object_is_an_argument_error(void)
     const char *address = "untouched";
     int32_t answer = 77;
     size_t spooled = 77;
+    uint64_t messages = 77, removed = 77;
 
     CHECK_ARGUMENT(chatmail_auth_new(NULL, &auth, &err));
     CHECK_ARGUMENT(chatmail_auth_login(NULL, BYTES("a"), BYTES("b"), BYTES("c"), &login, &err));
@@ -61,6 +62,8 @@ static void a_null_object_is_an_argument_error(void)
     CHECK_ARGUMENT(chatmail_users_new(NULL, &users, &err));
     CHECK_ARGUMENT(chatmail_users_next(NULL, &address, &err));
     CHECK_ARGUMENT(chatmail_note_login(NULL, BYTES("a"), &err));
+    CHECK_ARGUMENT(
+        chatmail_mailbox_trim(NULL, BYTES("a"), BYTES("/"), &messages, &removed, &err));
     CHECK_ARGUMENT(chatmail_metadata_get(NULL, BYTES("a"), BYTES("b"), &value, &err));
     CHECK_ARGUMENT(
         chatmail_metadata_set(NULL, BYTES("a"), BYTES("b"), BYTES("c"), &answer, &err));
@@ -85,6 +88,7 @@ static void a_null_output_is_an_argument_error(const chatmail_config_t *config)
     chatmail_error_t *err = NULL;
     chatmail_auth_t *auth = NULL;
     chatmail_users_t *users = NULL;
+    uint64_t number = 77;
 
     CHECK_ARGUMENT(chatmail_config_load(BYTES(in_dir("chatmail.ini")), NULL, &err));
     CHECK_ARGUMENT(chatmail_auth_new(config, NULL, &err));
@@ -94,6 +98,9 @@ static void a_null_output_is_an_argument_error(const chatmail_config_t *config)
     CHECK(!exists(in_dir("mail/carol1234@chat.test")));
     CHECK_ARGUMENT(chatmail_auth_lookup(auth, BYTES("a"), NULL, &err));
     chatmail_auth_free(auth);
+    CHECK_ARGUMENT(chatmail_mailbox_trim(config, BYTES("a"), BYTES("/"), NULL, &number, &err));
+    CHECK_ARGUMENT(chatmail_mailbox_trim(config, BYTES("a"), BYTES("/"), &number, NULL, &err));
+    CHECK(number == 77);
     CHECK_ARGUMENT(chatmail_users_new(config, NULL, &err));
     CHECK_OK(chatmail_users_new(config, &users, &err));
     CHECK_ARGUMENT(chatmail_users_next(users, NULL, &err));
@@ -109,8 +116,11 @@ static void odd_bytes_are_an_argument_error(const chatmail_config_t *config)
 {
     chatmail_error_t *err = NULL;
     chatmail_config_t *other = NULL;
+    uint64_t messages = 77, removed = 77;
     /* A length without data, and one that no object can have. */
     CHECK_ARGUMENT(chatmail_note_login(config, NULL, 5, &err));
+    CHECK_ARGUMENT(chatmail_mailbox_trim(config, NULL, 5, BYTES("/"), &messages, &removed, &err));
+    CHECK_ARGUMENT(chatmail_mailbox_trim(config, BYTES("a"), NULL, 5, &messages, &removed, &err));
     CHECK_ARGUMENT(chatmail_note_login(config, (const uint8_t *)"a", (size_t)-1, &err));
     CHECK(chatmail_note_login(config, NULL, 5, NULL) == CHATMAIL_ERROR_ARGUMENT);
     /* Nothing, and a NUL: a file that does not exist. */

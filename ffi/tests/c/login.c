@@ -131,6 +131,32 @@ static void the_day_of_the_last_login_is_noted(const chatmail_config_t *config)
     CHECK_OK(chatmail_note_login(config, BYTES("alice1234@other.test"), &err));
 }
 
+static void write_text(const char *name, const char *text)
+{
+    FILE *file = fopen(in_dir(name), "w");
+    CHECK(file != NULL && fputs(text, file) >= 0 && fclose(file) == 0);
+}
+
+static void a_full_mailbox_is_trimmed(const chatmail_config_t *config)
+{
+    chatmail_error_t *err = NULL;
+    uint64_t messages = 77, bytes = 77;
+    const char *message = "mail/alice1234@chat.test/cur/1.M1P1.h,S=500000000:2,";
+    CHECK(mkdir(in_dir("mail/alice1234@chat.test/cur"), 0700) == 0);
+    write_text(message, "");
+    write_text("mail/alice1234@chat.test/maildirsize", "524288000S\n500000000 1\n");
+    /* Mail that lies elsewhere is somebody else's. */
+    CHECK_OK(chatmail_mailbox_trim(config, BYTES("alice1234@chat.test"), BYTES(in_dir("mail")),
+                                   &messages, &bytes, &err));
+    CHECK(messages == 0 && bytes == 0);
+    CHECK(exists(in_dir(message)));
+    CHECK_OK(chatmail_mailbox_trim(config, BYTES("alice1234@chat.test"),
+                                   BYTES(in_dir("mail/alice1234@chat.test/")), &messages, &bytes,
+                                   &err));
+    CHECK(messages == 1 && bytes == 500000000);
+    CHECK(!exists(in_dir(message)));
+}
+
 void logins(const chatmail_config_t *config)
 {
     chatmail_error_t *err = NULL;
@@ -145,4 +171,5 @@ void logins(const chatmail_config_t *config)
     chatmail_auth_free(auth);
     all_users_are_listed(config);
     the_day_of_the_last_login_is_noted(config);
+    a_full_mailbox_is_trimmed(config);
 }
