@@ -50,8 +50,9 @@ enum Chore {
     /// Mail servers of the distribution are left alone, and no mail leaves the machine. The filter
     /// signs with a key of the instance's own, and asks a DNS server of the instance's own for the
     /// keys of others: it says what DIR/dns/zone says. With --peer, two relays exchange mail. Dovecot
-    /// loads auth modules from one fixed directory only: libauthdb_chatmail.so is installed there,
-    /// and stays.
+    /// loads some modules from one fixed directory only: auth/libauthdb_chatmail.so and, for 2.4,
+    /// settings/libchatmail_settings.so are installed there, and stay. With --dovecot it may run in a
+    /// Debian tree below target/dovecot, and then nothing of ours is installed on the host.
     ///
     /// While the relay runs, DIR/endpoints.json says where everything is: ports, sockets,
     /// mailboxes, configuration, process ids. A part of ours that dies is started again.
@@ -65,7 +66,9 @@ enum Chore {
     /// an error; whether the fuzz targets compile; the C code of the Dovecot modules, where a
     /// warning is an error; the unit and integration tests of all crates; and the end-to-end tests,
     /// which start private relays and send mail through them with Delta Chat and with clients of
-    /// their own. Programs from PyPI go into virtual environments below target/.
+    /// their own: once with Dovecot 2.3 and once with 2.4. The one that this host does not have runs
+    /// in a Debian tree, made with debootstrap; where the system lets nobody mount, its stages are
+    /// skipped, which is said at the end. Programs from PyPI go into virtual environments below target/.
     Test(test::Options),
     /// Measure what the relay costs, next to the same servers without our parts
     ///
