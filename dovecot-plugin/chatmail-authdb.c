@@ -18,7 +18,8 @@
    Wrong settings stop the auth process. chatmail.ini is read once per
    process; "doveadm reload" makes Dovecot read it anew. One that does not load
    is logged as an error and every request becomes a temporary failure until it
-   does. Why a login was refused is logged with auth_verbose=yes.
+   does. Why a login was refused is logged with auth_verbose=yes; why no address
+   was created is always, with neither client nor address.
 
    Leave auth_cache_size at 0: the cache would remember an address as unknown
    that its next login may create.

@@ -59,7 +59,8 @@ chatmail_passdb_set_fields(struct auth_request *request,
 
 /* Logs what libchatmail has to say about an answer and sets the fields of a
    successful one. Reasons appear with auth_verbose=yes only, since Dovecot's
-   prefix names the client there. */
+   prefix names the client there. Why an address was not created appears always,
+   with neither client nor address: an operator has to see a limit at work. */
 static enum passdb_result
 chatmail_passdb_finish(struct auth_request *request,
 		       struct chatmail_authdb *db,
@@ -71,7 +72,9 @@ chatmail_passdb_finish(struct auth_request *request,
 
 	for (i = 0; i < count; i++)
 		e_warning(db->event, "%s", chatmail_login_warning(login, i));
-	if (reason != NULL)
+	if (chatmail_login_result(login) == CHATMAIL_LOGIN_NOT_CREATED)
+		e_info(db->event, "%s", reason);
+	else if (reason != NULL)
 		e_info(authdb_event(request), "%s", reason);
 	else if (chatmail_login_result(login) == CHATMAIL_LOGIN_CREATED)
 		e_info(authdb_event(request), "address created");

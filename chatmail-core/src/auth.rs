@@ -21,19 +21,16 @@ use std::time::SystemTime;
 
 use crate::address::Address;
 use crate::config::Config;
-use crate::mailbox::{Creation, Mailbox, Mailboxes};
+use crate::counters::{Counter, Counters};
+use crate::mailbox::{Creation, Mailbox, Mailboxes, named};
+use crate::signup::host::{Host, ThisHost};
+use crate::signup::{NotCreated, Policy};
 
-mod host;
 mod password;
-mod policy;
 mod verified;
 
-pub use password::PASSWORD_MAX;
-
-use host::{Host, ThisHost};
 use password::PasswordHash;
-use policy::Policy;
-use verified::Verified;
+use verified::{Verdict, Verified};
 
 /// Answers logins. Shared freely between threads. Keep one for as long as the process lives: it
 /// remembers, in memory and in a bounded table, which passwords it has verified, so that a
@@ -41,9 +38,9 @@ use verified::Verified;
 #[derive(Debug, Clone)]
 pub struct Authenticator {
     mailboxes: Mailboxes,
-    policy: Policy,
-    host: Arc<dyn Host>,
+    policy: Arc<Policy>,
     verified: Arc<Verified>,
+    counters: Arc<Counters>,
 }
 
 /// A user's answer to Dovecot.
@@ -94,6 +91,17 @@ pub enum Refusal {
     NotCreated(NotCreated),
 }
 
+impl Refusal {
+    fn counter(&self) -> Counter {
+        match self {
+            Refusal::UnknownAddress => Counter::LoginUnknown,
+            Refusal::WrongPassword => Counter::LoginWrongPassword,
+            Refusal::Blocked => Counter::LoginBlocked,
+            Refusal::NotCreated(_) => Counter::LoginNotCreated,
+        }
+    }
+}
+
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -102,34 +110,6 @@ impl fmt::Display for Refusal {
             Refusal::Blocked => f.write_str("blocked by the operator"),
             Refusal::NotCreated(rule) => write!(f, "not created: {rule}"),
         }
-    }
-}
-
-/// The rule of the sign-up policy that said no.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum NotCreated {
-    /// The kill switch: the file named in the configuration exists.
-    SwitchedOff,
-    /// Shorter than `password_min_length` characters, or longer than `crypt` takes
-    /// ([`PASSWORD_MAX`] bytes), or with a NUL.
-    Password,
-    /// Outside `username_min_length..=username_max_length`.
-    LocalpartLength,
-    /// A character outside `[a-z0-9._-]`.
-    LocalpartCharacters,
-    /// Load, memory or disk of the host; the text says which, its value and the limit.
-    HostLimit(String),
-}
-
-impl fmt::Display for NotCreated {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            NotCreated::SwitchedOff => "the creation of accounts is switched off",
-            NotCreated::Password => "password too short, too long, or with a NUL",
-            NotCreated::LocalpartLength => "localpart too short or too long",
-            NotCreated::LocalpartCharacters => "localpart with a character outside [a-z0-9._-]",
-            NotCreated::HostLimit(which) => which,
-        })
     }
 }
 
@@ -166,12 +146,13 @@ impl Authenticator {
         Authenticator::on_host(config, Arc::new(ThisHost))
     }
 
-    fn on_host(config: &Config, host: Arc<dyn Host>) -> Authenticator {
+    pub(crate) fn on_host(config: &Config, host: Arc<dyn Host>) -> Authenticator {
+        let mailboxes = config.mailboxes();
         Authenticator {
-            mailboxes: config.mailboxes(),
-            policy: Policy::new(config),
-            host,
+            policy: Arc::new(Policy::new(config, host)),
             verified: Arc::new(Verified::new()),
+            counters: Arc::new(Counters::new(&mailboxes)),
+            mailboxes,
         }
     }
 
@@ -179,26 +160,48 @@ impl Authenticator {
     ///
     /// An address that exists is verified before any rule of the policy: none of them, not even
     /// the kill switch, keeps an existing user out. The last login is not touched, see
-    /// [`Mailbox::note_login`]. `client_ip` is for the rules about networks; `None` if unknown.
+    /// [`Mailbox::note_login`]. `client_ip` is for the rate of new addresses of one network; for
+    /// `None`, an unknown client, only the rate of all applies. What became of the login is
+    /// counted, see [`crate::counters`].
     ///
     /// # Errors
     ///
-    /// A file is there and cannot be read or written, or the directory holds something but no
-    /// password. Nothing was created then.
+    /// A file is there and cannot be read or written, a hash was cut short, or the directory holds
+    /// something but no password. Nothing was created then.
     pub fn login(
         &self,
         address: &[u8],
         password: &[u8],
-        _client_ip: Option<IpAddr>,
+        client_ip: Option<IpAddr>,
     ) -> Result<Login, AuthError> {
+        let decided = self.decide(address, password, client_ip);
+        self.counters.count(match &decided {
+            Ok((_, Some(Verdict::Remembered))) => Counter::LoginRemembered,
+            Ok((Login::Known(_), _)) => Counter::LoginKnown,
+            Ok((Login::Created(..), _)) => Counter::LoginCreated,
+            Ok((Login::Refused(refusal), _)) => refusal.counter(),
+            Err(_) => Counter::LoginUndecided,
+        });
+        if let Ok((Login::Refused(Refusal::NotCreated(rule)), _)) = &decided {
+            self.counters.count(rule.counter());
+        }
+        decided.map(|(login, _)| login)
+    }
+
+    fn decide(
+        &self,
+        address: &[u8],
+        password: &[u8],
+        client_ip: Option<IpAddr>,
+    ) -> Result<(Login, Option<Verdict>), AuthError> {
         let Some(address) = Address::parse(address, self.mailboxes.domain()) else {
-            return Ok(Login::Refused(Refusal::UnknownAddress));
+            return Ok((Login::Refused(Refusal::UnknownAddress), None));
         };
         let mailbox = self.mailboxes.mailbox(&address);
         match account(&mailbox)? {
             Account::Usable(hash) => Ok(self.verify(address, &mailbox, hash, password)),
-            Account::Blocked => Ok(Login::Refused(Refusal::Blocked)),
-            Account::Missing => self.create(address, &mailbox, password),
+            Account::Blocked => Ok((Login::Refused(Refusal::Blocked), None)),
+            Account::Missing => self.create(address, &mailbox, password, client_ip),
         }
     }
 
@@ -224,19 +227,28 @@ impl Authenticator {
         address: Address,
         mailbox: &Mailbox,
         password: &[u8],
-    ) -> Result<Login, AuthError> {
-        let warnings = match self.policy.judge(&address, password, &*self.host)? {
+        client_ip: Option<IpAddr>,
+    ) -> Result<(Login, Option<Verdict>), AuthError> {
+        let not_created = |rule| Ok((Login::Refused(Refusal::NotCreated(rule)), None));
+        let mut warnings = match self.policy.judge(&address, password, client_ip)? {
             Ok(warnings) => warnings,
-            Err(rule) => return Ok(Login::Refused(Refusal::NotCreated(rule))),
+            Err(rule) => return not_created(rule),
         };
         // Before the lock, which is not to be held while hashing.
         let hash = PasswordHash::create(password)?;
-        match mailbox.create(hash.as_str(), SystemTime::now())? {
-            Creation::Created => Ok(Login::Created(user(address, mailbox, hash), warnings)),
+        let permit = || {
+            let admitted = self.policy.admit(client_ip)?;
+            Ok(admitted.map(|more| warnings.extend(more)))
+        };
+        match mailbox.create_if(hash.as_str(), SystemTime::now(), permit)? {
+            Err(rule) => not_created(rule),
+            Ok(Creation::Created) => {
+                Ok((Login::Created(user(address, mailbox, hash), warnings), None))
+            }
             // The first password won, and it was someone else's or ours from another connection.
-            Creation::Existed => match account(mailbox)? {
+            Ok(Creation::Existed) => match account(mailbox)? {
                 Account::Usable(hash) => Ok(self.verify(address, mailbox, hash, password)),
-                Account::Blocked => Ok(Login::Refused(Refusal::Blocked)),
+                Account::Blocked => Ok((Login::Refused(Refusal::Blocked), None)),
                 Account::Missing => {
                     Err(io::Error::other("an account vanished while it was created").into())
                 }
@@ -250,11 +262,13 @@ impl Authenticator {
         mailbox: &Mailbox,
         hash: PasswordHash,
         password: &[u8],
-    ) -> Login {
-        match self.verified.matches(&hash, password) {
-            true => Login::Known(user(address, mailbox, hash)),
-            false => Login::Refused(Refusal::WrongPassword),
-        }
+    ) -> (Login, Option<Verdict>) {
+        let verdict = self.verified.verify(&hash, password);
+        let login = match verdict {
+            Verdict::Remembered | Verdict::Right => Login::Known(user(address, mailbox, hash)),
+            Verdict::Wrong => Login::Refused(Refusal::WrongPassword),
+        };
+        (login, Some(verdict))
     }
 }
 
@@ -263,10 +277,17 @@ fn account(mailbox: &Mailbox) -> io::Result<Account> {
     if mailbox.is_disabled()? {
         return Ok(Account::Blocked);
     }
-    Ok(match password {
-        None => Account::Missing,
-        Some(bytes) => PasswordHash::parse(&bytes).map_or(Account::Blocked, Account::Usable),
-    })
+    let Some(bytes) = password else {
+        return Ok(Account::Missing);
+    };
+    match PasswordHash::parse(&bytes) {
+        Some(hash) => Ok(Account::Usable(hash)),
+        None if PasswordHash::is_cut_short(&bytes) => {
+            let why = "the password is cut short: neither a hash nor empty, as for a blocked user";
+            Err(named(mailbox.path(), io::Error::other(why)))
+        }
+        None => Ok(Account::Blocked),
+    }
 }
 
 fn user(address: Address, mailbox: &Mailbox, hash: PasswordHash) -> User {

@@ -25,7 +25,7 @@ mod keys;
 mod values;
 
 pub use keys::{DefaultValue, KEYS, Key};
-pub use values::{IrohRelay, Tls, TlsMode};
+pub use values::{HourlyRate, IrohRelay, Registration, Tls, TlsMode};
 
 /// All of `chatmail.ini`, with the defaults of [`KEYS`] filled in. Field names are the keys.
 #[derive(Debug, Clone)]
@@ -76,6 +76,15 @@ pub struct Config {
     pub min_free_disk_space: u64,
     /// While this file exists no account is created. Ours; default `/etc/chatmail-nocreate`.
     pub nocreate_file: PathBuf,
+    /// Who gets a new address. Ours; default open.
+    pub registration: Registration,
+    /// Whether addresses are refused that Delta Chat makes without asking its user. Ours; default
+    /// false.
+    pub refuse_automatic_signups: bool,
+    /// New addresses per hour for one network, an IPv4 /24 or an IPv6 /56. Ours; default 100.
+    pub max_network_signups_per_hour: HourlyRate,
+    /// New addresses per hour. Ours; default 1000.
+    pub max_signups_per_hour: HourlyRate,
     /// Dovecot's `process_limit` for imap.
     pub max_imap_connections: u32,
     /// Postfix's process limit on submission and smtps; one client may have a fifth of it.
@@ -187,6 +196,11 @@ impl Config {
             min_available_memory: params.read("min_available_memory", values::size)?,
             min_free_disk_space: params.read("min_free_disk_space", values::size)?,
             nocreate_file: params.read("nocreate_file", values::absolute_path)?,
+            registration: params.read("registration", values::registration)?,
+            refuse_automatic_signups: params.read("refuse_automatic_signups", values::switch)?,
+            max_network_signups_per_hour: params
+                .read("max_network_signups_per_hour", values::hourly_rate)?,
+            max_signups_per_hour: params.read("max_signups_per_hour", values::hourly_rate)?,
             max_imap_connections: params.read("max_imap_connections", values::number)?,
             max_smtp_connections: params.read("max_smtp_connections", values::number)?,
             disable_ipv6: params.read("disable_ipv6", values::switch)?,

@@ -13,6 +13,8 @@
 //! | [`address`] | `localpart@mail_domain`, and what may never become a path |
 //! | [`mailbox`] | the directory of one address: the only place that knows its file names |
 //! | [`auth`] | login, creation of accounts, password hashes |
+//! | [`signup`] | who may have a new address |
+//! | [`counters`] | what happened how often, in all processes of the relay |
 //! | [`filter`] | one message's session: sender, recipients, header, body, verdict |
 //! | [`metadata`] | device tokens and server values behind IMAP METADATA |
 //! | [`push`] | the spool of pending notifications and its retry schedule |
@@ -29,6 +31,7 @@ pub mod address;
 #[cfg(feature = "auth")]
 pub mod auth;
 pub mod config;
+pub mod counters;
 #[cfg(feature = "filter")]
 pub mod filter;
 pub mod mailbox;
@@ -36,3 +39,6 @@ pub mod mailbox;
 pub mod metadata;
 #[cfg(feature = "push")]
 pub mod push;
+#[cfg(feature = "auth")]
+pub mod signup;
+mod state;

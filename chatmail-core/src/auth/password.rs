@@ -8,9 +8,7 @@ use std::io;
 use sha_crypt::{Sha512Params, sha512_crypt_b64};
 use subtle::ConstantTimeEq;
 
-/// The longest password `crypt` takes, in bytes (libxcrypt's `CRYPT_MAX_PASSPHRASE_SIZE` less its
-/// NUL). No existing hash can be one of a longer password, and hashing takes time with its square.
-pub const PASSWORD_MAX: usize = 511;
+use crate::signup::PASSWORD_MAX;
 
 const SCHEME: &str = "{SHA512-CRYPT}";
 const PREFIX: &str = "$6$";
@@ -49,6 +47,26 @@ impl PasswordHash {
         Some(PasswordHash {
             text: text.to_owned(),
         })
+    }
+
+    /// Whether the file looks like one whose writing was cut short, by a full disk or a power
+    /// failure: the beginning of a hash, or zeros. Not empty: that is how operators block.
+    pub(super) fn is_cut_short(bytes: &[u8]) -> bool {
+        let zeros = bytes.iter().rev().take_while(|byte| **byte == 0).count();
+        let (begun, zeros) = bytes.split_at(bytes.len() - zeros);
+        let Ok(text) = std::str::from_utf8(begun) else {
+            return false;
+        };
+        let prefix = format!("{SCHEME}{PREFIX}");
+        let is_begun = match text.strip_prefix(&prefix) {
+            Some(rest) => {
+                let digest = rest.rsplit('$').next().unwrap_or_default();
+                let fits = |byte: u8| ALPHABET.contains(&byte) || byte == b'$' || byte == b'=';
+                digest.len() < DIGEST_LENGTH && rest.bytes().all(fits)
+            }
+            None => prefix.starts_with(text),
+        };
+        is_begun && !(text.is_empty() && zeros.is_empty())
     }
 
     /// Hashes `password` with a random salt. The caller sees to its length.
@@ -218,6 +236,30 @@ mod tests {
             format!("{{SHA512-CRYPT}}$6$rounds=5000${digest}"),
         ] {
             assert!(parse(&bad).is_none(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_hash_whose_writing_was_cut_short_is_told_from_one_that_was_blocked() {
+        let text = format!("{SCHEME}{}", MADE_BY_OTHERS[1].1);
+        for length in 1..text.len() {
+            let cut = &text.as_bytes()[..length];
+            assert!(PasswordHash::parse(cut).is_none());
+            assert!(PasswordHash::is_cut_short(cut), "{length}");
+            let padded = [cut, &vec![0; text.len() - length]].concat();
+            assert!(PasswordHash::is_cut_short(&padded), "{length}");
+        }
+        assert!(PasswordHash::is_cut_short(&[0; 120]));
+        for blocked in [
+            "",
+            "!",
+            "locked",
+            &format!("!{text}"),
+            "{PLAIN}secret",
+            "{SHA512-CRYPT}!",
+            "{SHA512-CRYPT}$6$!",
+        ] {
+            assert!(!PasswordHash::is_cut_short(blocked.as_bytes()), "{blocked}");
         }
     }
 

@@ -86,6 +86,12 @@ pub const KEYS: &[Key] = &[
     value("min_available_memory", "200M"),
     value("min_free_disk_space", "1G"),
     value("nocreate_file", "/etc/chatmail-nocreate"),
+    value("registration", "open"),
+    value("refuse_automatic_signups", "false"),
+    // A hundred: a meeting behind one address, or a mobile network's. A thousand: far from what
+    // relays see, and 2 s of hashing an hour.
+    value("max_network_signups_per_hour", "100"),
+    value("max_signups_per_hour", "1000"),
     // Services.
     value("max_imap_connections", "10000"),
     value("max_smtp_connections", "1000"),

@@ -98,7 +98,8 @@ fn every_key_of_the_table_is_read_from_the_file() {
 fn an_operators_values_replace_the_defaults() {
     let config = params(
         "max_mailbox_size = 2GB\nmailboxes_dir = /srv/mail\nmax_load_1m: 2.5\ndisable_ipv6 = True\n\
-         nocreate_file = /run/nocreate\npush_url = http://127.0.0.1:8080/notify\npush_timeout = 3\n\
+         nocreate_file = /run/nocreate\nregistration = invite\nrefuse_automatic_signups = true\n\
+         max_network_signups_per_hour = 0\nmax_signups_per_hour = inf\npush_url = http://127.0.0.1:8080/notify\npush_timeout = 3\n\
          push_ca_file = /etc/ca.pem\nwww_folder = www\nmtail_address = 127.0.0.1\n\
          dkim = False\ndkim_selector = 2026.relay\ndns_resolver = 127.0.0.1 [::1]:5353\n\
          privacy_postal =\n  Merlinux GmbH\n  Freiburg\n\nprivacy_mail = \"a\\b\"\n",
@@ -109,6 +110,10 @@ fn an_operators_values_replace_the_defaults() {
     assert_eq!(config.max_load_1m, 2.5);
     assert!(config.disable_ipv6);
     assert_eq!(config.nocreate_file, Path::new("/run/nocreate"));
+    assert_eq!(config.registration, Registration::Invite);
+    assert!(config.refuse_automatic_signups);
+    assert_eq!(config.max_network_signups_per_hour, HourlyRate::AtMost(0));
+    assert_eq!(config.max_signups_per_hour, HourlyRate::Unlimited);
     assert_eq!(config.push_url, "http://127.0.0.1:8080/notify");
     assert_eq!(config.push_timeout, Duration::from_secs(3));
     assert_eq!(
@@ -242,6 +247,14 @@ fn a_value_of_another_kind_is_an_error() {
         "dns_resolver = 127.0.0.1 dns.example",
         "iroh_relay = https://a\n https://b",
         "delete_mails_after = 20 days",
+        "registration = invitation",
+        "registration = Open",
+        "registration =",
+        "refuse_automatic_signups = 23",
+        "max_network_signups_per_hour = -1",
+        "max_signups_per_hour = 1.5",
+        "max_signups_per_hour = infinity",
+        "max_signups_per_hour = 4294967296",
     ] {
         let error = params(&format!("{line}\n")).expect_err(line);
         assert_eq!(error.key(), line.split([' ', '=']).next(), "{line}");

@@ -96,6 +96,45 @@ impl IrohRelay {
     }
 }
 
+/// Who gets a new address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Registration {
+    /// Whoever logs in with one.
+    Open,
+    /// Whom the operator made one for, or invited. A login creates nothing.
+    Invite,
+    /// Nobody.
+    Closed,
+}
+
+pub(super) fn registration(value: &str) -> Result<Registration, Problem> {
+    match value {
+        "open" => Ok(Registration::Open),
+        "invite" => Ok(Registration::Invite),
+        "closed" => Ok(Registration::Closed),
+        _ => Err("neither open nor invite nor closed"),
+    }
+}
+
+/// How often something may happen: so often at once, and in the long run so often in an hour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HourlyRate {
+    /// This many times; 0 is never.
+    AtMost(u32),
+    /// As often as it wants.
+    Unlimited,
+}
+
+/// A number, or `inf` for no limit, as for a load average.
+pub(super) fn hourly_rate(value: &str) -> Result<HourlyRate, Problem> {
+    if value == "inf" {
+        return Ok(HourlyRate::Unlimited);
+    }
+    number(value)
+        .map(HourlyRate::AtMost)
+        .map_err(|_| "neither a whole number nor inf, or too large")
+}
+
 /// Bytes from `500M`, `2G`, `2GB`, or a plain number of megabytes. A megabyte is 2^20 bytes.
 pub(super) fn size(value: &str) -> Result<u64, Problem> {
     let problem = "not a size such as 500M, 2G or a number of megabytes";

@@ -1,5 +1,6 @@
 //! Making an account: the one way a `password` file comes into being.
 
+use std::convert::Infallible;
 use std::fs::{self, DirBuilder, FileTimes, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -37,11 +38,36 @@ impl Mailbox {
     /// Besides the usual: the directory holds something but no `password`. It may be somebody's
     /// mail, and a stranger must not get it by choosing that name.
     pub fn create(&self, password: &str, now: SystemTime) -> io::Result<Creation> {
+        match self.create_if(password, now, || Ok(Ok::<(), Infallible>(())))? {
+            Ok(creation) => Ok(creation),
+        }
+    }
+
+    /// [`Mailbox::create`], if `permit` allows it. That is asked under the lock, when it is sure that the
+    /// account is new, and so at most once for each account. A directory is not left behind.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Mailbox::create`], and those of `permit`.
+    pub fn create_if<R>(
+        &self,
+        password: &str,
+        now: SystemTime,
+        permit: impl FnOnce() -> io::Result<Result<(), R>>,
+    ) -> io::Result<Result<Creation, R>> {
         let lock = self.make_and_lock()?;
         if self.exists()? {
-            return Ok(Creation::Existed);
+            return Ok(Ok(Creation::Existed));
         }
         self.clear_leftovers()?;
+        match permit() {
+            Ok(Ok(())) => {}
+            refused => {
+                // It may not be empty, and does no harm.
+                let _ = fs::remove_dir(&self.path);
+                return refused.map(|refused| refused.map(|()| Creation::Existed));
+            }
+        }
         let enforce = self.path.join(ENFORCE);
         OpenOptions::new()
             .write(true)
@@ -60,7 +86,7 @@ impl Mailbox {
             |file| file.set_times(times),
         )?;
         lock.sync().map_err(|error| named(&self.path, error))?;
-        Ok(Creation::Created)
+        Ok(Ok(Creation::Created))
     }
 
     fn make_and_lock(&self) -> io::Result<MailboxLock> {

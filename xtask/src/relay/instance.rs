@@ -403,6 +403,9 @@ fn settings(
         Setting::default("max_load_1m", "1000"),
         Setting::default("min_available_memory", "20M"),
         Setting::default("min_free_disk_space", "100M"),
+        // And all its clients are in one network.
+        Setting::default("max_network_signups_per_hour", "inf"),
+        Setting::default("max_signups_per_hour", "inf"),
     ]
 }
 

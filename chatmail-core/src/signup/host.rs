@@ -5,7 +5,7 @@ use std::io;
 use std::path::Path;
 
 /// Measures the host. Tests have their own.
-pub(super) trait Host: std::fmt::Debug + Send + Sync {
+pub(crate) trait Host: std::fmt::Debug + Send + Sync {
     /// Load average over one minute.
     fn load(&self) -> io::Result<f64>;
     /// Memory available without swapping, in bytes.
@@ -16,7 +16,7 @@ pub(super) trait Host: std::fmt::Debug + Send + Sync {
 
 /// The host this process runs on.
 #[derive(Debug)]
-pub(super) struct ThisHost;
+pub(crate) struct ThisHost;
 
 impl Host for ThisHost {
     fn load(&self) -> io::Result<f64> {

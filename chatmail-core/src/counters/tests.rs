@@ -1,0 +1,204 @@
+use super::*;
+use std::collections::BTreeSet;
+use std::fs::OpenOptions;
+use std::path::PathBuf;
+use std::process::Command;
+use std::thread;
+use std::time::Instant;
+
+use crate::address::MailDomain;
+
+struct Relay {
+    base: tempfile::TempDir,
+}
+
+impl Relay {
+    fn new() -> Relay {
+        Relay {
+            base: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    fn counters(&self) -> Counters {
+        counters(self.base.path().to_owned())
+    }
+
+    fn file(&self) -> PathBuf {
+        self.base.path().join(".chatmail/counters")
+    }
+}
+
+fn counters(dir: PathBuf) -> Counters {
+    Counters::new(&Mailboxes::new(
+        dir,
+        MailDomain::parse("chat.example").unwrap(),
+    ))
+}
+
+/// A busy machine may take its time between a lock and its release.
+fn patient(counters: Counters) -> Counters {
+    Counters {
+        patience: Duration::from_secs(60),
+        ..counters
+    }
+}
+
+fn value_of(counters: &Counters, counter: Counter) -> u64 {
+    counters.read().unwrap()[counter as usize].1
+}
+
+#[test]
+fn every_counter_has_a_name_of_its_own_that_fits_and_a_place() {
+    let names: BTreeSet<&str> = Counter::ALL.iter().map(|counter| counter.name()).collect();
+    assert_eq!(names.len(), Counter::ALL.len());
+    for (place, counter) in Counter::ALL.iter().enumerate() {
+        assert_eq!(*counter as usize, place);
+        assert_eq!(line(*counter, u64::MAX).len(), LINE, "{}", counter.name());
+        assert_eq!(value(line(*counter, 7).as_bytes(), *counter), Some(7));
+    }
+}
+
+#[test]
+fn what_is_counted_can_be_read_by_people_and_by_programs() {
+    let relay = Relay::new();
+    let counters = relay.counters();
+    assert!(
+        counters
+            .read()
+            .unwrap()
+            .iter()
+            .all(|(_, value)| *value == 0)
+    );
+    for _ in 0..1001 {
+        counters.count(Counter::LoginCreated);
+    }
+    relay.counters().count(Counter::SignupDisk);
+
+    let text = fs::read_to_string(relay.file()).unwrap();
+    assert_eq!(text.lines().count(), Counter::ALL.len());
+    for counter in Counter::ALL {
+        let words: Vec<&str> = text
+            .lines()
+            .nth(*counter as usize)
+            .unwrap()
+            .split_whitespace()
+            .collect();
+        let expected = match counter {
+            Counter::LoginCreated => "1001",
+            Counter::SignupDisk => "1",
+            _ => "0",
+        };
+        assert_eq!(words, [counter.name(), expected]);
+        assert_eq!(value_of(&counters, *counter).to_string(), expected);
+    }
+}
+
+#[test]
+fn a_file_of_an_older_version_gets_the_lines_it_lacks() {
+    let relay = Relay::new();
+    relay.counters().count(Counter::LoginKnown);
+    let file = OpenOptions::new().write(true).open(relay.file()).unwrap();
+    // And half of the next one.
+    file.set_len(3 * LINE as u64 + 17).unwrap();
+    let counters = relay.counters();
+    assert_eq!(value_of(&counters, Counter::SignupDisk), 0);
+    counters.count(Counter::SignupDisk);
+    assert_eq!(value_of(&counters, Counter::SignupDisk), 1);
+    assert_eq!(value_of(&counters, Counter::LoginKnown), 1);
+    let text = fs::read_to_string(relay.file()).unwrap();
+    assert_eq!(text.len(), Counter::ALL.len() * LINE);
+    assert!(text.lines().all(|line| line.len() == LINE - 1));
+}
+
+#[test]
+fn a_damaged_line_starts_anew_and_the_others_stay() {
+    for damage in [&b"\0"[..], b"x", b"\n", b"\xff", b"-"] {
+        let relay = Relay::new();
+        let counters = relay.counters();
+        counters.count(Counter::LoginKnown);
+        counters.count(Counter::LoginBlocked);
+        let file = OpenOptions::new().write(true).open(relay.file()).unwrap();
+        let damaged = damage.repeat(LINE);
+        let place = Counter::LoginBlocked as u64 * LINE as u64;
+        file.write_all_at(&damaged, place).unwrap();
+        assert_eq!(value_of(&counters, Counter::LoginBlocked), 0);
+        counters.count(Counter::LoginBlocked);
+        counters.count(Counter::LoginBlocked);
+        assert_eq!(value_of(&counters, Counter::LoginBlocked), 2);
+        assert_eq!(value_of(&counters, Counter::LoginKnown), 1);
+        counters.count(Counter::LoginKnown);
+        assert_eq!(value_of(&counters, Counter::LoginKnown), 2);
+    }
+}
+
+#[test]
+fn a_counter_that_cannot_be_written_is_nobodys_trouble() {
+    let relay = Relay::new();
+    fs::create_dir_all(relay.file()).unwrap();
+    relay.counters().count(Counter::LoginKnown);
+    assert!(relay.counters().read().is_err());
+
+    let nowhere = counters(relay.base.path().join("missing"));
+    nowhere.count(Counter::LoginKnown);
+    assert_eq!(value_of(&nowhere, Counter::LoginKnown), 0);
+    assert!(!relay.base.path().join("missing").exists());
+
+    let full = Relay::new();
+    let counters = full.counters();
+    counters.count(Counter::LoginKnown);
+    let held = OpenOptions::new().read(true).open(full.file()).unwrap();
+    held.lock().unwrap();
+    let start = Instant::now();
+    counters.count(Counter::LoginKnown);
+    let waited = start.elapsed();
+    assert!(
+        waited >= PATIENCE && waited < Duration::from_secs(10),
+        "{waited:?}"
+    );
+    held.unlock().unwrap();
+    counters.count(Counter::LoginKnown);
+    assert_eq!(value_of(&counters, Counter::LoginKnown), 2);
+}
+
+const CHILD: &str = "CHATMAIL_TEST_COUNTERS";
+const EACH: u64 = 2_000;
+
+/// Not a test by itself: what each process of the next one does.
+#[test]
+fn child_counts() {
+    if let Some(dir) = std::env::var_os(CHILD) {
+        let counters = patient(counters(dir.into()));
+        for _ in 0..EACH {
+            counters.count(Counter::LoginKnown);
+        }
+    }
+}
+
+#[test]
+fn eight_processes_and_their_threads_lose_nothing() {
+    let relay = Relay::new();
+    let children: Vec<_> = (0..8)
+        .map(|_| {
+            Command::new(std::env::current_exe().unwrap())
+                .args(["--exact", "counters::tests::child_counts", "--quiet"])
+                .env(CHILD, relay.base.path())
+                .stdout(std::process::Stdio::null())
+                .spawn()
+                .unwrap()
+        })
+        .collect();
+    let counters = patient(relay.counters());
+    thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                for _ in 0..EACH {
+                    counters.count(Counter::LoginKnown);
+                }
+            });
+        }
+    });
+    for mut child in children {
+        assert!(child.wait().unwrap().success());
+    }
+    assert_eq!(value_of(&counters, Counter::LoginKnown), 10 * EACH);
+}
