@@ -36,6 +36,8 @@ struct Found {
     /// Of all of Dovecot, for each idling session.
     awake: Memory,
     hibernated: Memory,
+    /// Of that, in the one process that keeps them all: `vsz_limit` is its end.
+    keeper: Memory,
 }
 
 pub(super) fn measure(pair: &mut Pair) -> Result<Vec<Row>> {
@@ -65,6 +67,9 @@ pub(super) fn measure(pair: &mut Pair) -> Result<Vec<Row>> {
         row("  in all", "kB PSS", |f| f.awake.pss).reference("812"),
         row("  hibernated", dirty, |f| f.hibernated.private_dirty),
         row("  hibernated, in all", "kB PSS", |f| f.hibernated.pss).reference("31"),
+        row("    of that in imap-hibernate", dirty, |f| {
+            f.keeper.private_dirty
+        }),
     ])
 }
 
@@ -109,7 +114,10 @@ fn found(relay: &Relay, users: &[Account]) -> Result<Found> {
     // If some linger, they belong to the costs.
     poll(PATIENCE, || processes().len() <= spare);
     let hibernated = (of_all() - before) / users.len() as f64;
+    let keepers = descendants(relay.dovecot, "imap-hibernate").into_iter();
+    let keeper = keepers.map(Memory::of).sum::<Memory>() / users.len() as f64;
     Ok(Found {
+        keeper,
         selected,
         asked,
         awake,

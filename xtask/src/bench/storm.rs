@@ -1,5 +1,6 @@
 //! Thousands of clients that log in at once, as after a restart.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::OnceLock;
 use std::thread;
@@ -12,7 +13,7 @@ use super::imap::{Client, Door};
 use super::pair::{Pair, Relay};
 use super::population::known_users;
 use super::table::{Compared, Row, Target};
-use super::usage::spent;
+use super::usage::{cpu_by_name, spent};
 use crate::interrupt;
 use crate::relay::account::Account;
 use crate::terminal::say;
@@ -75,6 +76,7 @@ pub(super) fn measure(pair: &mut Pair, rounds: u32) -> Result<Vec<Row>> {
 fn storm(relay: &Relay, users: &[Account]) -> Result<Storm> {
     interrupt::check()?;
     let door = Door::tls(&relay.endpoints)?;
+    let before = cpu_by_name(relay.dovecot);
     // False: there is nothing to wait for any more.
     let start = OnceLock::new();
     let mut begin = Instant::now();
@@ -103,6 +105,7 @@ fn storm(relay: &Relay, users: &[Account]) -> Result<Storm> {
             Ok(())
         })
     })?;
+    let after = cpu_by_name(relay.dovecot);
     let mut times = Vec::new();
     let mut refusal = None;
     for outcome in &outcomes {
@@ -118,6 +121,10 @@ fn storm(relay: &Relay, users: &[Account]) -> Result<Storm> {
             users.len()
         ));
     }
+    say(format_args!(
+        "      ms CPU of each: {}",
+        by_service(&before, &after, times.len())
+    ));
     let part = |part| percentile(&times, part).context("no client was served");
     Ok(Storm {
         served: times.len() as f64,
@@ -126,6 +133,29 @@ fn storm(relay: &Relay, users: &[Account]) -> Result<Storm> {
         p99: part(0.99)?,
         cpu: seconds * 1e3 / times.len() as f64,
     })
+}
+
+/// Where the time went; the processes of all clients still run.
+fn by_service(
+    before: &BTreeMap<String, f64>,
+    after: &BTreeMap<String, f64>,
+    clients: usize,
+) -> String {
+    let mut all: Vec<(f64, &str)> = after
+        .iter()
+        .map(|(name, after)| {
+            (
+                after - before.get(name).copied().unwrap_or_default(),
+                &**name,
+            )
+        })
+        .collect();
+    all.sort_by(|a, b| b.0.total_cmp(&a.0));
+    let words = all.iter().take(6).map(|(seconds, name)| {
+        let each = seconds * 1e3 / clients as f64;
+        format!("{name} {each:.2}")
+    });
+    words.collect::<Vec<_>>().join(", ")
 }
 
 fn log_in(relay: &Relay, door: &Door, user: &Account) -> Result<Client> {

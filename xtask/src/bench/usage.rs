@@ -157,6 +157,17 @@ pub(super) fn spent_by(root: u32, name: &str, work: impl FnOnce() -> Result<()>)
     Ok(now().into_iter().map(spent).sum())
 }
 
+/// User and system time of the root and its descendants that run, in seconds, by the name of the process.
+pub(super) fn cpu_by_name(root: u32) -> BTreeMap<String, f64> {
+    let mut all = BTreeMap::new();
+    for pid in descendants(root, "") {
+        if let Ok(name) = fs::read_to_string(format!("/proc/{pid}/comm")) {
+            *all.entry(name.trim_end().to_owned()).or_default() += scheduled(pid);
+        }
+    }
+    all
+}
+
 /// What processes hold, in kB.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Memory {
