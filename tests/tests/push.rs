@@ -1,13 +1,17 @@
 //! New mail wakes the phone, once.
 
 use std::collections::BTreeSet;
+use std::env;
 use std::fs;
-use std::path::PathBuf;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use chatmail_tests::instance::Account;
+use chatmail_tests::lmtp::Lmtp;
 use chatmail_tests::process::{self, Signal};
 use chatmail_tests::sink::Sink;
-use chatmail_tests::{Instance, wait};
+use chatmail_tests::{Instance, Mail, wait};
 
 #[test]
 fn a_delivered_message_makes_one_post_per_token_and_a_self_sent_one_none() {
@@ -99,6 +103,159 @@ fn a_killed_service_loses_no_notification() {
     assert_ne!(now.serve_pid, victim);
 }
 
+#[test]
+fn of_one_message_for_several_each_hears_once() {
+    let sink = Sink::start().expect("sink");
+    let relay = relay_with(&sink);
+    let [bob, carol] = ["bob", "carol"].map(|name| relay.account(name));
+    add_tokens(&relay, &bob, &["bob's"]);
+    add_tokens(&relay, &carol, &["carol's"]);
+    let mail = Mail::encrypted("dave@elsewhere.test", &bob.address).to_bytes();
+    let mut lmtp = Lmtp::connect(relay.endpoints()).expect("LMTP");
+    // Bob twice: the list and he himself were named.
+    let to = [&bob, &carol, &bob].map(|account| account.address.as_str());
+    let replies = lmtp.deliver_to_each("dave@elsewhere.test", &to, &mail);
+    for reply in replies.expect("LMTP") {
+        assert_eq!(reply.code, 250, "{reply}");
+    }
+    wait::until_true("an empty spool", || {
+        sink.posts().len() >= 2 && spool(&relay).is_empty()
+    });
+    assert_eq!(sink.tokens(), ["bob's", "carol's"]);
+    assert_eq!(relay.wait_for_messages(&bob, 1).len(), 1);
+}
+
+#[test]
+fn a_spool_that_cannot_be_written_holds_no_message_up() {
+    let sink = Sink::start().expect("sink");
+    let relay = relay_with(&sink);
+    let bob = relay.account("bob");
+    add_tokens(&relay, &bob, &["bob's"]);
+    let dir = spool_dir(&relay);
+
+    // Somebody else's directory: what a restore as root leaves behind.
+    let owner = fs::metadata(&relay.endpoints().mailboxes_dir).expect("mailboxes");
+    fs::create_dir_all(&dir).expect("spool");
+    chown(&dir, Some(0), Some(0)).expect("spool");
+    fs::set_permissions(&dir, PermissionsExt::from_mode(0o500)).expect("spool");
+    deliver(&relay, &bob);
+    wait::until_true("the error in the log", || {
+        failures(&relay, "Permission denied") == 1
+    });
+
+    chown(&dir, Some(owner.uid()), Some(owner.gid())).expect("spool");
+    fs::set_permissions(&dir, PermissionsExt::from_mode(0o700)).expect("spool");
+    deliver(&relay, &bob);
+    wait::until_true("the notification", || !sink.posts().is_empty());
+    wait::until_true("an empty spool", || spool(&relay).is_empty());
+    assert_eq!(sink.tokens(), ["bob's"]);
+    assert_eq!(failures(&relay, ""), 1);
+    assert_eq!(relay.wait_for_messages(&bob, 2).len(), 2);
+}
+
+#[test]
+fn a_full_disk_under_the_spool_holds_no_message_up() {
+    const THIS: &str = "a_full_disk_under_the_spool_holds_no_message_up";
+    const INSIDE: &str = "CHATMAIL_TEST_INSIDE";
+    if env::var_os(INSIDE).is_none() {
+        // Again, where nobody else sees what is mounted and nothing of it stays.
+        let status = Command::new("unshare")
+            .args(["--mount", "--propagation", "private"])
+            .arg(env::current_exe().expect("this test"))
+            .args(["--exact", THIS, "--nocapture"])
+            .env(INSIDE, "1")
+            .status()
+            .expect("unshare");
+        assert!(status.success(), "{status}");
+        return;
+    }
+    let sink = Sink::start().expect("sink");
+    let relay = relay_with(&sink);
+    let bob = relay.account("bob");
+    add_tokens(&relay, &bob, &["bob's"]);
+    // The first delivery makes the spool, and starts the process that makes the next ones.
+    deliver(&relay, &bob);
+    wait::until_true("the notification", || !sink.posts().is_empty());
+    wait::until_true("an empty spool", || spool(&relay).is_empty());
+
+    let dir = spool_dir(&relay);
+    let owner = fs::metadata(&dir).expect("spool");
+    let options = format!("size=4k,mode=700,uid={},gid={}", owner.uid(), owner.gid());
+    let path = dir.to_str().expect("UTF-8");
+    let master = dovecot(&relay);
+    in_mounts_of(
+        master,
+        &["mount", "-t", "tmpfs", "-o", &options, "tmpfs", path],
+    );
+    let filler = format!("of={path}/filler");
+    in_mounts_of(
+        master,
+        &["dd", "if=/dev/zero", &filler, "bs=4096", "count=1"],
+    );
+    deliver(&relay, &bob);
+    wait::until_true("the error in the log", || {
+        failures(&relay, "No space left on device") == 1
+    });
+    // Not even an empty file is left in it.
+    let left = seen_by(master, &dir).map(|dir| fs::read_dir(dir).expect("tmpfs").count());
+    assert_eq!(left, Some(1));
+
+    in_mounts_of(master, &["umount", path]);
+    deliver(&relay, &bob);
+    wait::until_true("the next notification", || sink.posts().len() >= 2);
+    assert_eq!(sink.tokens(), ["bob's", "bob's"]);
+    assert_eq!(failures(&relay, ""), 1);
+    assert_eq!(relay.wait_for_messages(&bob, 3).len(), 3);
+}
+
+/// The process whose mounts are those of all of Dovecot's.
+fn dovecot(relay: &Instance) -> u32 {
+    let processes = process::tree(relay.supervisor_pid());
+    let master = processes.iter().find(|process| process.name == "dovecot");
+    master.expect("Dovecot").pid
+}
+
+fn in_mounts_of(pid: u32, command: &[&str]) {
+    let output = Command::new("nsenter")
+        .args(["--mount", "--root", "--target", &pid.to_string(), "--"])
+        .args(command)
+        .output()
+        .expect("nsenter");
+    assert!(output.status.success(), "{command:?}: {output:?}");
+}
+
+/// A path as a process sees it.
+fn seen_by(pid: u32, path: &Path) -> Option<PathBuf> {
+    let path = path.strip_prefix("/").ok()?;
+    Some(
+        Path::new("/proc")
+            .join(pid.to_string())
+            .join("root")
+            .join(path),
+    )
+}
+
+/// Over LMTP: the message is stored, whatever becomes of the notification.
+#[track_caller]
+fn deliver(relay: &Instance, to: &Account) {
+    let from = "dave@elsewhere.test";
+    let mail = Mail::encrypted(from, &to.address).to_bytes();
+    let mut lmtp = Lmtp::connect(relay.endpoints()).expect("LMTP");
+    let reply = lmtp.deliver(from, &to.address, &mail).expect("LMTP");
+    assert_eq!(reply.code, 250, "{reply}");
+}
+
+/// How many notifications could not be spooled, by Dovecot's log, for this reason.
+fn failures(relay: &Instance, why: &str) -> usize {
+    let log = relay.log("dovecot");
+    let lines = log.lines().filter(|line| {
+        line.contains("Error: chatmail: Couldn't spool push notifications: ")
+            && line.contains("pending_notifications")
+            && line.contains(why)
+    });
+    lines.count()
+}
+
 fn relay_with(sink: &Sink) -> Instance {
     Instance::with().push_url(sink.url()).start()
 }
@@ -119,15 +276,16 @@ fn tokens(relay: &Instance, account: &Account) -> Vec<String> {
 
 /// The finished files of the spool.
 fn spool(relay: &Instance) -> Vec<PathBuf> {
-    let dir = relay
-        .endpoints()
-        .mailboxes_dir
-        .join("pending_notifications");
-    let Ok(entries) = fs::read_dir(dir) else {
+    let Ok(entries) = fs::read_dir(spool_dir(relay)) else {
         return Vec::new();
     };
     entries
         .map(|entry| entry.expect("entry").path())
         .filter(|path| path.extension().is_none_or(|extension| extension != "tmp"))
         .collect()
+}
+
+fn spool_dir(relay: &Instance) -> PathBuf {
+    let mailboxes = &relay.endpoints().mailboxes_dir;
+    mailboxes.join("pending_notifications")
 }
