@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::net::IpAddr;
 
 use crate::endpoints::Endpoints;
 use crate::mail::base64;
@@ -89,7 +90,17 @@ impl Imap {
             Security::Tls => endpoints.imaps,
             Security::StartTls => endpoints.imap,
         };
-        let mut wire = Wire::connect(&endpoints.host, port)?;
+        let wire = Wire::connect(&endpoints.host, port)?;
+        Imap::greet(wire, endpoints, security)
+    }
+
+    /// Connects over TLS as a client of this address, one of 127.0.0.0/8.
+    pub fn connect_from(endpoints: &Endpoints, client: IpAddr) -> io::Result<Imap> {
+        let wire = Wire::connect_from(client, &endpoints.host, endpoints.imaps)?;
+        Imap::greet(wire, endpoints, Security::Tls)
+    }
+
+    fn greet(mut wire: Wire, endpoints: &Endpoints, security: Security) -> io::Result<Imap> {
         if security == Security::Tls {
             wire.start_tls(endpoints)?;
         }

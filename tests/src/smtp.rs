@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::net::IpAddr;
 
 use crate::endpoints::Endpoints;
 use crate::mail::base64;
@@ -16,6 +17,16 @@ pub enum Door {
     Submission,
     /// Mail from other servers (25), in the clear.
     Smtp,
+}
+
+impl Door {
+    fn port(self, endpoints: &Endpoints) -> u16 {
+        match self {
+            Door::Smtps => endpoints.smtps,
+            Door::Submission => endpoints.submission,
+            Door::Smtp => endpoints.smtp,
+        }
+    }
 }
 
 /// A reply, with its lines as they came.
@@ -70,12 +81,17 @@ pub struct Smtp {
 impl Smtp {
     /// Connects, says EHLO, and puts TLS in place where the door has it.
     pub fn connect(endpoints: &Endpoints, door: Door) -> io::Result<Smtp> {
-        let port = match door {
-            Door::Smtps => endpoints.smtps,
-            Door::Submission => endpoints.submission,
-            Door::Smtp => endpoints.smtp,
-        };
-        let mut wire = Wire::connect(&endpoints.host, port)?;
+        let wire = Wire::connect(&endpoints.host, door.port(endpoints))?;
+        Smtp::greet(wire, endpoints, door)
+    }
+
+    /// Connects as a client of this address, one of 127.0.0.0/8.
+    pub fn connect_from(endpoints: &Endpoints, door: Door, client: IpAddr) -> io::Result<Smtp> {
+        let wire = Wire::connect_from(client, &endpoints.host, door.port(endpoints))?;
+        Smtp::greet(wire, endpoints, door)
+    }
+
+    fn greet(mut wire: Wire, endpoints: &Endpoints, door: Door) -> io::Result<Smtp> {
         if door == Door::Smtps {
             wire.start_tls(endpoints)?;
         }

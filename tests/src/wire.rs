@@ -2,12 +2,13 @@
 
 use std::fs;
 use std::io::{self, Read, Write};
-use std::net::TcpStream;
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::net::{self, AddressFamily, SocketFlags, SocketType};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
@@ -34,7 +35,23 @@ pub(crate) struct Wire {
 
 impl Wire {
     pub(crate) fn connect(host: &str, port: u16) -> io::Result<Wire> {
-        let stream = TcpStream::connect((host, port))?;
+        Wire::on(TcpStream::connect((host, port))?)
+    }
+
+    /// As a client of this address, which has to be one of this host: any of 127.0.0.0/8 is.
+    pub(crate) fn connect_from(client: IpAddr, host: &str, port: u16) -> io::Result<Wire> {
+        let server: IpAddr = host.parse().map_err(io::Error::other)?;
+        let family = match client {
+            IpAddr::V4(_) => AddressFamily::INET,
+            IpAddr::V6(_) => AddressFamily::INET6,
+        };
+        let socket = net::socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+        net::bind(&socket, &SocketAddr::new(client, 0))?;
+        net::connect(&socket, &SocketAddr::new(server, port))?;
+        Wire::on(TcpStream::from(socket))
+    }
+
+    fn on(stream: TcpStream) -> io::Result<Wire> {
         stream.set_read_timeout(Some(TIMEOUT))?;
         stream.set_write_timeout(Some(TIMEOUT))?;
         stream.set_nodelay(true)?;
