@@ -8,10 +8,10 @@
 //! look more recently used than it is.
 //!
 //! The alternative was to remember the file's device, inode, size and times beside the answer, and
-//! to ask `stat` instead of reading the file. That takes 2 µs where open and read take 4, of 140 µs for
-//! a whole login over SASL. What is gained is nothing to see, and there would be a stamp to be
-//! wrong about: the last login alone changes ctime every day, and a file system with coarse times can show
-//! the same stamp for another hash.
+//! to ask `stat` instead of reading the file. That takes 0.7 µs where reading takes 1.8, of 6.6 for a
+//! repeated login here and 140 for all of it over SASL. It would gain nothing to see, and there would be a
+//! stamp to be wrong about: the last login alone changes ctime every day, and a file system with coarse
+//! times can show the same stamp for another hash.
 
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
