@@ -292,7 +292,7 @@ fn a_folder_that_cannot_be_read_is_an_error_that_names_it() {
     home.message(".Closed/cur", 2 * DAY, 900_000, ":2,");
     home.counted(900_000);
     let closed = home.path(".Closed");
-    fs::set_permissions(&closed, fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(&closed, fs::Permissions::from_mode(0o0)).unwrap();
     let error = home.mailbox.trim(1_000_000, now()).unwrap_err().to_string();
     fs::set_permissions(&closed, fs::Permissions::from_mode(0o700)).unwrap();
     assert!(error.contains("alice@chat.example"), "{error}");
