@@ -30,6 +30,9 @@ fn no_message_account_or_session_is_lost_to_a_kill() {
     let relay = Instance::with()
         .param("max_user_send_per_minute", 100_000)
         .param("max_user_send_burst_size", 100_000)
+        // All of them come from one network.
+        .param("max_network_signups_per_hour", 100_000)
+        .param("max_signups_per_hour", 100_000)
         // Sessions that idle are to be where the kill comes.
         .dovecot_settings("protocol imap {\n  imap_hibernate_timeout = 1s\n}")
         .start();
