@@ -65,7 +65,7 @@ fn now() -> SystemTime {
 }
 
 fn name(age: u64, size: u64, flags: &str) -> String {
-    format!("{}.M44P30.host,S={size},W={size}{flags}", NOW - age)
+    format!("{}.M0P30.host,S={size},W={size}{flags}", NOW - age)
 }
 
 fn files(dir: &Path) -> BTreeSet<PathBuf> {
