@@ -19,7 +19,7 @@ pub(crate) fn workspace() -> &'static Path {
         .unwrap_or(Path::new("."))
 }
 
-/// The directory that holds `debug` and `release`. This program itself lies in `debug`.
+/// The directory that holds `debug` and `release`. This program itself lies in one of them.
 pub(crate) fn target_directory() -> Result<PathBuf> {
     let program = std::env::current_exe().context("cannot find the path of this program")?;
     let profile = program.ancestors().find(|directory| {

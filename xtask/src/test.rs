@@ -39,6 +39,7 @@ enum Outcome {
     Skipped(String),
 }
 
+/// All in release mode, overflow checks on: dependencies are built once, for the relay and for the tests.
 const STAGES: &[Stage] = &[
     ("formatting", || passed(cargo("fmt --all --check"))),
     ("clippy", || {
@@ -52,7 +53,7 @@ const STAGES: &[Stage] = &[
     ("build for Dovecot 2.4", || build(Version::V2_4)),
     ("tests of all crates", || {
         passed(cargo_strictly(
-            "test --workspace --exclude chatmail-tests --no-fail-fast",
+            "test --release --workspace --exclude chatmail-tests --no-fail-fast",
         ))
     }),
     ("end-to-end tests, Dovecot 2.3", || {
@@ -80,10 +81,10 @@ fn end_to_end(version: Version) -> Result<Outcome> {
         return Ok(Outcome::Skipped(why));
     }
     // Built by the caller, so that nothing under target/ is root's; run by root, who may start mail servers.
-    cargo("build --package xtask")?;
-    cargo("test --package chatmail-tests --no-run")?;
+    cargo("build --release --package xtask")?;
+    cargo("test --release --package chatmail-tests --no-run")?;
     passed(cargo_as_root(
-        "test --package chatmail-tests --no-fail-fast",
+        "test --release --package chatmail-tests --no-fail-fast",
         &[(VARIABLE, version.as_str())],
     ))
 }
