@@ -1,5 +1,6 @@
 //! `cargo xtask test`: everything CI runs.
 
+use std::num::NonZero;
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -80,12 +81,17 @@ fn end_to_end(version: Version) -> Result<Outcome> {
     if let Some(why) = Dovecot::obstacle(version) {
         return Ok(Outcome::Skipped(why));
     }
+    // They wait for servers more than they compute.
+    let relays = 2 * std::thread::available_parallelism().map_or(1, NonZero::get);
     // Built by the caller, so that nothing under target/ is root's; run by root, who may start mail servers.
     cargo("build --release --package xtask")?;
     cargo("test --release --package chatmail-tests --no-run")?;
     passed(cargo_as_root(
         "test --release --package chatmail-tests --no-fail-fast",
-        &[(VARIABLE, version.as_str())],
+        &[
+            (VARIABLE, version.as_str()),
+            ("RUST_TEST_THREADS", &relays.to_string()),
+        ],
     ))
 }
 
