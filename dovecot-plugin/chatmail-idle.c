@@ -8,8 +8,11 @@
    Dovecot's ioloop serves the one that was added last: with ours in place, the
    stock watch sleeps. Should that order change in another version, clients are
    told after the half second, as without this file. No file descriptor is
-   added, and Dovecot's own timers are used, so that whatever removes them
-   removes ours. */
+   added.
+
+   Having read a directory in the second in which it changed, Dovecot does not
+   always read it again for a change in the same second: the sooner the look,
+   the likelier. So there is another look when that second is over. */
 
 #include "chatmail-plugin.h"
 
@@ -22,6 +25,9 @@
 #define CHATMAIL_IDLE_MIN_MSECS 2
 /* What Dovecot waits. */
 #define CHATMAIL_IDLE_MAX_MSECS 500
+/* After the last change: past the second it was in, by the clock of the file
+   system, which may be a tick late. */
+#define CHATMAIL_IDLE_AGAIN_MSECS 1500
 
 #define CHATMAIL_IDLE_CONTEXT(obj) \
 	MODULE_CONTEXT(obj, chatmail_idle_module)
@@ -31,6 +37,7 @@
 struct chatmail_idle_mailbox {
 	union mailbox_module_context module_ctx;
 	struct io *io_new, *io_cur;
+	struct timeout *to_again;
 	/* box->to_notify_delay is ours. */
 	bool pending;
 };
@@ -62,6 +69,14 @@ static void chatmail_idle_look(struct mailbox *box)
 		I_MIN(msecs, CHATMAIL_IDLE_MAX_MSECS);
 }
 
+static void chatmail_idle_look_again(struct mailbox *box)
+{
+	struct chatmail_idle_mailbox *cbox = CHATMAIL_IDLE_CONTEXT_REQUIRE(box);
+
+	timeout_remove(&cbox->to_again);
+	box->notify_callback(box, box->notify_context);
+}
+
 static void chatmail_idle_changed(struct mailbox *box)
 {
 	struct chatmail_idle_mailbox *cbox = CHATMAIL_IDLE_CONTEXT_REQUIRE(box);
@@ -69,6 +84,12 @@ static void chatmail_idle_changed(struct mailbox *box)
 	/* The slow poll, for file systems without inotify. */
 	if (box->to_notify != NULL)
 		timeout_reset(box->to_notify);
+	if (cbox->to_again != NULL)
+		timeout_reset(cbox->to_again);
+	else {
+		cbox->to_again = timeout_add_short(CHATMAIL_IDLE_AGAIN_MSECS,
+						   chatmail_idle_look_again, box);
+	}
 	if (box->to_notify_delay != NULL) {
 		if (cbox->pending)
 			return;
@@ -83,6 +104,7 @@ static void chatmail_idle_stop(struct chatmail_idle_mailbox *cbox)
 {
 	io_remove(&cbox->io_new);
 	io_remove(&cbox->io_cur);
+	timeout_remove(&cbox->to_again);
 	cbox->pending = FALSE;
 }
 

@@ -104,6 +104,23 @@ fn what_another_session_does_is_told_at_once_in_any_folder() {
 }
 
 #[test]
+fn what_goes_in_the_second_it_came_is_told_too() {
+    let relay = Instance::start();
+    let bob = relay.account("bob");
+    let mut lmtp = Lmtp::connect(relay.endpoints()).expect("LMTP");
+    let mut imap = selected(&relay, &bob, "INBOX");
+    let mut idle = imap.idle().expect("IDLE");
+    for _ in 0..5 {
+        deliver(&mut lmtp, &bob);
+        until(|| idle.line().expect("IDLE"), "1 EXISTS");
+        // As expiry and other software do it. Dovecot has just read the directory.
+        remove_messages(&relay, &bob);
+        until(|| idle.line().expect("IDLE"), "1 EXPUNGE");
+    }
+    idle.done().expect("DONE");
+}
+
+#[test]
 fn stopping_and_starting_changes_nothing() {
     let relay = Instance::start();
     let bob = relay.account("bob");
@@ -281,6 +298,14 @@ fn selected(relay: &Instance, account: &Account, folder: &str) -> Imap {
 fn command(imap: &mut Imap, command: &str) {
     if let Err(error) = imap.command(command).and_then(|answer| answer.ok()) {
         panic!("{command}: {error}");
+    }
+}
+
+fn remove_messages(relay: &Instance, account: &Account) {
+    for part in ["new", "cur"] {
+        for entry in fs::read_dir(relay.mailbox(account).join(part)).expect("maildir") {
+            fs::remove_file(entry.expect("maildir").path()).expect("message");
+        }
     }
 }
 
