@@ -203,7 +203,10 @@ fn a_damaged_configuration_is_a_temporary_failure_and_no_new_account() {
     for account in [&known, &new] {
         relay.imap(account);
     }
-    assert_eq!(services::crashes(&relay), [] as [String; 0]);
+    let mut crashes = services::crashes(&relay);
+    // One that had only just begun dies of the signal from here.
+    crashes.retain(|line| !line.ends_with("killed with signal 15"));
+    assert_eq!(crashes, [] as [String; 0]);
 }
 
 /// Ends those that have read the configuration, in good order.
