@@ -133,6 +133,9 @@ impl From<io::Error> for AuthError {
     }
 }
 
+/// What became of a login, and of its password if there was a hash to verify it with.
+type Decision = Result<(Login, Option<Verdict>), AuthError>;
+
 /// What a mailbox directory says about logins.
 enum Account {
     Usable(PasswordHash),
@@ -188,20 +191,14 @@ impl Authenticator {
         decided.map(|(login, _)| login)
     }
 
-    fn decide(
-        &self,
-        address: &[u8],
-        password: &[u8],
-        client_ip: Option<IpAddr>,
-    ) -> Result<(Login, Option<Verdict>), AuthError> {
+    fn decide(&self, address: &[u8], password: &[u8], client_ip: Option<IpAddr>) -> Decision {
         let Some(address) = Address::parse(address, self.mailboxes.domain()) else {
             return Ok((Login::Refused(Refusal::UnknownAddress), None));
         };
         let mailbox = self.mailboxes.mailbox(&address);
-        match account(&mailbox)? {
-            Account::Usable(hash) => Ok(self.verify(address, &mailbox, hash, password)),
-            Account::Blocked => Ok((Login::Refused(Refusal::Blocked), None)),
-            Account::Missing => self.create(address, &mailbox, password, client_ip),
+        match self.existing(&address, &mailbox, password)? {
+            Some(decided) => Ok(decided),
+            None => self.create(&address, &mailbox, password, client_ip),
         }
     }
 
@@ -216,23 +213,48 @@ impl Authenticator {
         };
         let mailbox = self.mailboxes.mailbox(&address);
         Ok(match account(&mailbox)? {
-            Account::Usable(hash) => Ok(user(address, &mailbox, hash)),
+            Account::Usable(hash) => Ok(user(&address, &mailbox, hash)),
             Account::Blocked => Err(Refusal::Blocked),
             Account::Missing => Err(Refusal::UnknownAddress),
         })
     }
 
+    /// Into an address that exists; `None` if it does not.
+    fn existing(
+        &self,
+        address: &Address,
+        mailbox: &Mailbox,
+        password: &[u8],
+    ) -> io::Result<Option<(Login, Option<Verdict>)>> {
+        let hash = match account(mailbox)? {
+            Account::Usable(hash) => hash,
+            Account::Blocked => return Ok(Some((Login::Refused(Refusal::Blocked), None))),
+            Account::Missing => return Ok(None),
+        };
+        let verdict = self.verified.verify(&hash, password);
+        let login = match verdict {
+            Verdict::Remembered | Verdict::Right => Login::Known(user(address, mailbox, hash)),
+            Verdict::Wrong => Login::Refused(Refusal::WrongPassword),
+        };
+        Ok(Some((login, Some(verdict))))
+    }
+
     fn create(
         &self,
-        address: Address,
+        address: &Address,
         mailbox: &Mailbox,
         password: &[u8],
         client_ip: Option<IpAddr>,
-    ) -> Result<(Login, Option<Verdict>), AuthError> {
-        let not_created = |rule| Ok((Login::Refused(Refusal::NotCreated(rule)), None));
-        let mut warnings = match self.policy.judge(&address, password, client_ip)? {
+    ) -> Decision {
+        let not_created = |rule| (Login::Refused(Refusal::NotCreated(rule)), None);
+        let mut warnings = match self.policy.judge(address, password, client_ip)? {
             Ok(warnings) => warnings,
-            Err(rule) => return not_created(rule),
+            // Another connection of the same user may have made it since we looked, and used up
+            // what the rule allowed.
+            Err(rule) => {
+                let made = self.existing(address, mailbox, password)?;
+                return Ok(made.unwrap_or_else(|| not_created(rule)));
+            }
         };
         // Before the lock, which is not to be held while hashing.
         let hash = PasswordHash::create(password)?;
@@ -241,34 +263,15 @@ impl Authenticator {
             Ok(admitted.map(|more| warnings.extend(more)))
         };
         match mailbox.create_if(hash.as_str(), SystemTime::now(), permit)? {
-            Err(rule) => not_created(rule),
+            Err(rule) => Ok(not_created(rule)),
             Ok(Creation::Created) => {
                 Ok((Login::Created(user(address, mailbox, hash), warnings), None))
             }
             // The first password won, and it was someone else's or ours from another connection.
-            Ok(Creation::Existed) => match account(mailbox)? {
-                Account::Usable(hash) => Ok(self.verify(address, mailbox, hash, password)),
-                Account::Blocked => Ok((Login::Refused(Refusal::Blocked), None)),
-                Account::Missing => {
-                    Err(io::Error::other("an account vanished while it was created").into())
-                }
-            },
+            Ok(Creation::Existed) => self
+                .existing(address, mailbox, password)?
+                .ok_or_else(|| io::Error::other("an account vanished while it was created").into()),
         }
-    }
-
-    fn verify(
-        &self,
-        address: Address,
-        mailbox: &Mailbox,
-        hash: PasswordHash,
-        password: &[u8],
-    ) -> (Login, Option<Verdict>) {
-        let verdict = self.verified.verify(&hash, password);
-        let login = match verdict {
-            Verdict::Remembered | Verdict::Right => Login::Known(user(address, mailbox, hash)),
-            Verdict::Wrong => Login::Refused(Refusal::WrongPassword),
-        };
-        (login, Some(verdict))
     }
 }
 
@@ -290,9 +293,9 @@ fn account(mailbox: &Mailbox) -> io::Result<Account> {
     }
 }
 
-fn user(address: Address, mailbox: &Mailbox, hash: PasswordHash) -> User {
+fn user(address: &Address, mailbox: &Mailbox, hash: PasswordHash) -> User {
     User {
-        address,
+        address: address.clone(),
         home: mailbox.path().to_owned(),
         password: hash.into_string(),
     }

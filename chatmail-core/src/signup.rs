@@ -200,7 +200,7 @@ impl Policy {
             Ok(warnings) => warnings,
             Err(rule) => return Ok(Err(rule)),
         };
-        Ok(self.rates.ask(client_ip, SystemTime::now())?.map_or_else(
+        Ok(self.rates.ask(client_ip, SystemTime::now)?.map_or_else(
             |exceeded| Err(exceeded.into()),
             |more| {
                 warnings.extend(more);
@@ -213,7 +213,7 @@ impl Policy {
     /// mailbox's lock, when it is sure that the address is new: several first logins at a time make
     /// one account, and count as one.
     pub(crate) fn admit(&self, client_ip: Option<IpAddr>) -> Judgement {
-        let taken = self.rates.take(client_ip, SystemTime::now())?;
+        let taken = self.rates.take(client_ip, SystemTime::now)?;
         Ok(taken
             .map(|warning| warning.into_iter().collect())
             .map_err(NotCreated::from))

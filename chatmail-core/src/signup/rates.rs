@@ -94,8 +94,8 @@ impl Rates {
     }
 
     /// Whether one more is allowed; counts nothing.
-    pub(super) fn ask(&self, client: Option<IpAddr>, now: SystemTime) -> Answer {
-        match self.run(client, now, Use::Ask) {
+    pub(super) fn ask(&self, client: Option<IpAddr>, clock: impl FnOnce() -> SystemTime) -> Answer {
+        match self.run(client, clock, Use::Ask) {
             // The first address of all makes the directory.
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(Ok(None)),
             answer => answer,
@@ -103,18 +103,29 @@ impl Rates {
     }
 
     /// Counts one more, if it is allowed.
-    pub(super) fn take(&self, client: Option<IpAddr>, now: SystemTime) -> Answer {
-        self.run(client, now, Use::Take)
+    pub(super) fn take(
+        &self,
+        client: Option<IpAddr>,
+        clock: impl FnOnce() -> SystemTime,
+    ) -> Answer {
+        self.run(client, clock, Use::Take)
     }
 
-    fn run(&self, client: Option<IpAddr>, now: SystemTime, usage: Use) -> Answer {
+    fn run(
+        &self,
+        client: Option<IpAddr>,
+        clock: impl FnOnce() -> SystemTime,
+        usage: Use,
+    ) -> Answer {
         let network = client.filter(|_| self.network != HourlyRate::Unlimited);
         if network.is_none() && self.total == HourlyRate::Unlimited {
             return Ok(Ok(None));
         }
-        let now = now.duration_since(UNIX_EPOCH).unwrap_or_default();
-        let now = u64::try_from(now.as_micros()).unwrap_or(u64::MAX / 2);
         self.file.locked(PATIENCE, |file| {
+            // Who waited for the lock must not count from before the one who had it: the last
+            // sign-up that the rate allows would be one too many.
+            let now = clock().duration_since(UNIX_EPOCH).unwrap_or_default();
+            let now = u64::try_from(now.as_micros()).unwrap_or(u64::MAX / 2);
             let (header, warning) = header(file)?;
             let total = match next(self.total, number(&header, TOTAL_AT), now) {
                 Ok(next) => next,

@@ -45,12 +45,16 @@ impl Relay {
     }
 
     fn with(&self, keys: &str, host: Measured) -> Authenticator {
+        self.on(keys, Arc::new(host))
+    }
+
+    fn on(&self, keys: &str, host: Arc<dyn Host>) -> Authenticator {
         let dir = self.base.path().display();
         let ini = format!(
             "[params]\nmail_domain = chat.example\nmailboxes_dir = {dir}/mail\nnocreate_file = {dir}/nocreate\n{keys}\n"
         );
         let config = Config::parse(Path::new("chatmail.ini"), &ini).unwrap();
-        Authenticator::on_host(&config, Arc::new(host))
+        Authenticator::on_host(&config, host)
     }
 
     fn file(&self) -> PathBuf {
@@ -272,6 +276,40 @@ fn first_logins_of_one_user_from_all_devices_at_once_count_as_one() {
     ));
     let third = auth.login(&address(3), PASSWORD, HOME).unwrap();
     assert_eq!(refused(third), NotCreated::NetworkRate);
+}
+
+#[test]
+fn an_account_made_while_a_rule_was_asked_is_not_kept_out() {
+    /// Too busy for new addresses, the moment after it took one.
+    #[derive(Debug)]
+    struct MadeMeanwhile(Authenticator);
+
+    impl Host for MadeMeanwhile {
+        fn load(&self) -> io::Result<f64> {
+            let login = self.0.login(&address(1), PASSWORD, HOME).unwrap();
+            assert!(matches!(login, Login::Created(..)));
+            Ok(99.0)
+        }
+        fn available_memory(&self) -> io::Result<u64> {
+            IDLE.available_memory()
+        }
+        fn free_disk_space(&self, path: &Path) -> io::Result<u64> {
+            IDLE.free_disk_space(path)
+        }
+    }
+
+    let relay = Relay::new();
+    let login = |password| {
+        fs::remove_dir_all(relay.base.path().join("mail/new000001@chat.example")).ok();
+        let host = MadeMeanwhile(relay.with("", IDLE));
+        let auth = relay.on("", Arc::new(host));
+        auth.login(&address(1), password, HOME).unwrap()
+    };
+    assert!(matches!(login(PASSWORD), Login::Known(_)));
+    assert_eq!(
+        login(b"another one"),
+        Login::Refused(Refusal::WrongPassword)
+    );
 }
 
 #[test]

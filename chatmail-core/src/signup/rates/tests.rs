@@ -28,8 +28,8 @@ impl Relay {
     }
 }
 
-fn at(seconds: u64) -> SystemTime {
-    UNIX_EPOCH + Duration::from_secs(1_800_000_000 + seconds)
+fn at(seconds: u64) -> impl Fn() -> SystemTime {
+    move || UNIX_EPOCH + Duration::from_secs(1_800_000_000 + seconds)
 }
 
 fn ip(text: &str) -> Option<IpAddr> {
@@ -114,6 +114,22 @@ fn a_clock_that_was_set_back_locks_nobody_out() {
     assert!(!passes(&rates, "192.0.2.1", 100_000));
     assert!(passes(&rates, "192.0.2.1", 0));
     assert!(!passes(&rates, "192.0.2.1", 0));
+}
+
+#[test]
+fn who_waits_for_the_file_counts_from_when_it_is_free() {
+    let relay = Relay::new();
+    let rates = relay.rates(AtMost(2), Unlimited);
+    let read_late = || {
+        let now = at(0)();
+        assert!(
+            fs::File::open(relay.path()).unwrap().try_lock().is_err(),
+            "the clock was read before the file was locked"
+        );
+        now
+    };
+    assert!(rates.take(ip("192.0.2.1"), read_late).unwrap().is_ok());
+    assert!(rates.ask(ip("192.0.2.1"), read_late).unwrap().is_ok());
 }
 
 #[test]
