@@ -68,14 +68,15 @@ chatmail_passdb_finish(struct auth_request *request,
 {
 	enum passdb_result result = chatmail_passdb_result(login);
 	const char *reason = chatmail_login_reason(login);
+	bool not_created =
+		chatmail_login_result(login) == CHATMAIL_LOGIN_NOT_CREATED;
 	size_t i, count = chatmail_login_warning_count(login);
 
 	for (i = 0; i < count; i++)
 		e_warning(db->event, "%s", chatmail_login_warning(login, i));
-	if (chatmail_login_result(login) == CHATMAIL_LOGIN_NOT_CREATED)
-		e_info(db->event, "%s", reason);
-	else if (reason != NULL)
-		e_info(authdb_event(request), "%s", reason);
+	if (reason != NULL)
+		e_info(not_created ? db->event : authdb_event(request),
+		       "%s", reason);
 	else if (chatmail_login_result(login) == CHATMAIL_LOGIN_CREATED)
 		e_info(authdb_event(request), "address created");
 
