@@ -94,7 +94,8 @@ pub struct Dovecot {
     pub instance_name: String,
     /// Where mail plugins are loaded from, Dovecot's own included. `null`: as compiled in.
     pub mail_plugin_dir: Option<PathBuf>,
-    /// `imap-login` processes, and `auth-worker` processes at most; at least the number of cores.
+    /// `imap-login` processes, and with 2.3 `auth-worker` processes at most; at least the number of
+    /// cores.
     pub login_processes: u32,
     /// `default_internal_user`.
     pub internal_user: String,
