@@ -1,5 +1,6 @@
 //! An IMAP client (RFC 3501) that shows what the server said.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
 use std::net::IpAddr;
@@ -7,6 +8,9 @@ use std::net::IpAddr;
 use crate::endpoints::Endpoints;
 use crate::mail::base64;
 use crate::wire::Wire;
+
+/// The METADATA entry of INBOX that takes device tokens.
+pub const DEVICE_TOKEN: &str = "/private/devicetoken";
 
 /// How the connection is protected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -237,6 +241,26 @@ impl Imap {
         self.command_with_literals_and(&command, &[value.as_ref()], ")")
     }
 
+    /// The device tokens of the user.
+    pub fn device_tokens(&mut self) -> io::Result<BTreeSet<String>> {
+        let value = self.get_metadata("INBOX", DEVICE_TOKEN)?;
+        let value = value
+            .map_err(|no| io::Error::other(no.to_string()))?
+            .unwrap_or_default();
+        let tokens = value.split(' ').filter(|token| !token.is_empty());
+        Ok(tokens.map(str::to_owned).collect())
+    }
+
+    /// How full the mailbox is, in units of 1,024 bytes (RFC 9208).
+    pub fn quota_used(&mut self) -> io::Result<u64> {
+        let answer = self.command("GETQUOTAROOT INBOX")?.ok()?;
+        let used = answer.untagged.iter().find_map(|untagged| {
+            let (_, rest) = untagged.line.split_once("(STORAGE ")?;
+            rest.split(' ').next()?.parse().ok()
+        });
+        used.ok_or_else(|| io::Error::other(format!("{answer:?}")))
+    }
+
     /// Selects INBOX and returns how many messages it holds.
     pub fn select_inbox(&mut self) -> io::Result<usize> {
         let answer = self.command("SELECT INBOX")?.ok()?;
@@ -254,6 +278,14 @@ impl Imap {
             .ok_or_else(|| io::Error::other(format!("no message {number}")))
     }
 
+    /// One field of the header of each message in the selected mailbox, which is not empty.
+    pub fn header_fields(&mut self, name: &str) -> io::Result<Vec<Vec<u8>>> {
+        let command = format!("FETCH 1:* BODY.PEEK[HEADER.FIELDS ({name})]");
+        let answer = self.command(&command)?.ok()?;
+        let fields = answer.untagged.into_iter();
+        Ok(fields.flat_map(|untagged| untagged.literals).collect())
+    }
+
     /// All messages of INBOX.
     pub fn inbox(&mut self) -> io::Result<Vec<Vec<u8>>> {
         let count = self.select_inbox()?;
@@ -262,32 +294,17 @@ impl Imap {
 
     /// IDLE (RFC 2177) until an untagged line is the one waited for; then DONE.
     pub fn idle_until(&mut self, is_it: impl Fn(&str) -> bool) -> io::Result<()> {
-        self.start_idle()?;
-        self.idle_on_until(is_it)
+        self.idle()?.until(is_it)
     }
 
     /// IDLE, up to the server's go-ahead.
-    pub fn start_idle(&mut self) -> io::Result<()> {
+    pub fn idle(&mut self) -> io::Result<Idle<'_>> {
         self.send(b"IDLE")?;
         let go_ahead = self.wire.text_line()?;
         match go_ahead.starts_with('+') {
-            true => Ok(()),
+            true => Ok(Idle { imap: self }),
             false => Err(unexpected("+", &go_ahead)),
         }
-    }
-
-    /// What [`Imap::idle_until`] does after [`Imap::start_idle`].
-    pub fn idle_on_until(&mut self, is_it: impl Fn(&str) -> bool) -> io::Result<()> {
-        while !is_it(self.wire.text_line()?.trim_start_matches("* ")) {}
-        self.send_raw(b"DONE")?;
-        let tag = self.tag();
-        self.answer(&tag)?.ok().map(drop)
-    }
-
-    /// IDLE, line by line.
-    pub fn idle(&mut self) -> io::Result<Idle<'_>> {
-        self.start_idle()?;
-        Ok(Idle { imap: self })
     }
 
     /// The next line that the server sends unasked, without `* `.
@@ -357,6 +374,12 @@ impl Idle<'_> {
     /// The next thing the server tells, without `* `.
     pub fn line(&mut self) -> io::Result<String> {
         self.imap.unasked()
+    }
+
+    /// Waits for a line; then ends it.
+    pub fn until(mut self, is_it: impl Fn(&str) -> bool) -> io::Result<()> {
+        while !is_it(&self.line()?) {}
+        self.done().map(drop)
     }
 
     /// Ends it; the answer holds what the server had to tell until then.

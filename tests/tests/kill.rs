@@ -217,12 +217,12 @@ impl<'r> Load<'r> {
     fn sleep(&self) -> io::Result<()> {
         let mut imap = self.login(&self.sleeper)?;
         imap.select_inbox()?;
-        imap.start_idle()?;
+        let idle = imap.idle()?;
         thread::sleep(HIBERNATED);
         let mail = Mail::encrypted(&self.sender.address, &self.sleeper.address).to_bytes();
         let mut lmtp = Lmtp::connect(self.relay.endpoints())?;
         lmtp.deliver(&self.sender.address, &self.sleeper.address, &mail)?;
-        imap.idle_on_until(|line| line.ends_with("EXISTS"))
+        idle.until(|line| line.ends_with("EXISTS"))
     }
 
     fn send(&self) -> io::Result<()> {
@@ -348,13 +348,9 @@ fn message_ids(relay: &Instance, account: &Account) -> BTreeSet<String> {
     let mut imap = relay.imap(account);
     let count = imap.select_inbox().expect("INBOX");
     assert!(count > 0, "no mail for {}", account.address);
-    let answer = imap.command("FETCH 1:* BODY.PEEK[HEADER.FIELDS (MESSAGE-ID)]");
-    let answer = answer.expect("FETCH").ok().expect("FETCH");
-    let headers = answer
-        .untagged
+    let fields = imap.header_fields("MESSAGE-ID").expect("FETCH");
+    let ids = fields
         .iter()
-        .flat_map(|untagged| &untagged.literals);
-    headers
-        .flat_map(|header| header_values(header, "Message-ID"))
-        .collect()
+        .flat_map(|field| header_values(field, "Message-ID"));
+    ids.collect()
 }

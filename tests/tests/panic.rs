@@ -9,7 +9,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
-use chatmail_tests::imap::{Imap, Status};
+use chatmail_tests::imap::{DEVICE_TOKEN, Imap, Status};
 use chatmail_tests::instance::reachable_tempdir;
 use chatmail_tests::lmtp::Lmtp;
 use chatmail_tests::services::{self, Service};
@@ -47,8 +47,6 @@ int clock_gettime(clockid_t clock, struct timespec *time)
 	return real(clock, time);
 }
 "#;
-
-const DEVICE_TOKEN: &str = "/private/devicetoken";
 
 #[test]
 fn a_panic_ends_one_request_and_no_process() {

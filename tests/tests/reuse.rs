@@ -3,11 +3,9 @@
 use std::collections::BTreeSet;
 
 use chatmail_tests::dovecot::Version;
-use chatmail_tests::imap::Imap;
+use chatmail_tests::imap::{DEVICE_TOKEN, Imap};
 use chatmail_tests::instance::Account;
 use chatmail_tests::{Instance, Mail, dovecot, services, wait};
-
-const DEVICE_TOKEN: &str = "/private/devicetoken";
 
 const USERS: usize = 12;
 
@@ -32,9 +30,10 @@ fn users_of_one_process_see_their_own_tokens_quota_and_mail() {
         for (number, user) in users.iter().enumerate() {
             let mut imap = relay.imap(user);
             let before: Vec<_> = (0..round).map(|round| token(number, round)).collect();
-            assert_eq!(tokens(&mut imap), before.into_iter().collect(), "{user:?}");
+            let tokens = imap.device_tokens().expect("GETMETADATA");
+            assert_eq!(tokens, before.into_iter().collect(), "{user:?}");
             assert_eq!(subjects(&mut imap).len(), round * (number + 1), "{user:?}");
-            assert_eq!(quota_used(&mut imap) > 0, round > 0, "{user:?}");
+            assert_eq!(imap.quota_used().expect("QUOTA") > 0, round > 0, "{user:?}");
 
             let token = token(number, round);
             let answer = imap.set_metadata("INBOX", DEVICE_TOKEN, &token);
@@ -62,7 +61,7 @@ fn users_of_one_process_see_their_own_tokens_quota_and_mail() {
         // Line ends may be counted as one byte or two, and kilobytes up or down.
         let least = all - 2 * (number + 1) * (lines + SLACK) - 1024;
         let most = all + 2 * (number + 1) * SLACK + 1024;
-        let used = quota_used(&mut imap) * 1024;
+        let used = imap.quota_used().expect("QUOTA") as usize * 1024;
         assert!((least..=most).contains(&used), "{number}: {used} {all}");
         imap.command("LOGOUT").expect("LOGOUT");
     }
@@ -78,15 +77,6 @@ fn users_of_one_process_see_their_own_tokens_quota_and_mail() {
 
 fn token(user: usize, round: usize) -> String {
     format!("token{round}-of-{user}")
-}
-
-fn tokens(imap: &mut Imap) -> BTreeSet<String> {
-    let value = imap
-        .get_metadata("INBOX", DEVICE_TOKEN)
-        .expect("GETMETADATA");
-    let value = value.expect("an answer").unwrap_or_default();
-    let tokens = value.split(' ').filter(|token| !token.is_empty());
-    tokens.map(str::to_owned).collect()
 }
 
 fn message(user: &Account, subject: &str, size: usize) -> Vec<u8> {
@@ -105,27 +95,11 @@ fn subjects(imap: &mut Imap) -> Vec<String> {
     if imap.select_inbox().expect("INBOX") == 0 {
         return Vec::new();
     }
-    let answer = imap.command("FETCH 1:* BODY.PEEK[HEADER.FIELDS (SUBJECT)]");
-    let answer = answer.expect("FETCH").ok().expect("FETCH");
-    let headers = answer
-        .untagged
-        .iter()
-        .flat_map(|untagged| &untagged.literals);
-    headers
+    let fields = imap.header_fields("SUBJECT").expect("FETCH").into_iter();
+    fields
         .map(|header| {
-            let text = String::from_utf8_lossy(header);
+            let text = String::from_utf8_lossy(&header);
             text.trim().trim_start_matches("Subject: ").to_owned()
         })
         .collect()
-}
-
-/// In units of 1,024 bytes, as IMAP counts (RFC 9208).
-fn quota_used(imap: &mut Imap) -> usize {
-    let answer = imap.command("GETQUOTAROOT INBOX").expect("QUOTA");
-    let answer = answer.ok().expect("QUOTA");
-    let storage = answer.untagged.iter().find_map(|untagged| {
-        let (_, rest) = untagged.line.split_once("(STORAGE ")?;
-        rest.split(' ').next()?.parse().ok()
-    });
-    storage.unwrap_or_else(|| panic!("{answer:?}"))
 }

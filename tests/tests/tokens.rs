@@ -7,13 +7,11 @@ use std::os::unix::fs::{MetadataExt, chown};
 use std::path::Path;
 use std::thread;
 
-use chatmail_tests::imap::{Answer, Imap, Status};
+use chatmail_tests::imap::{Answer, DEVICE_TOKEN, Imap, Status};
 use chatmail_tests::process::{self, Signal};
 use chatmail_tests::services::{self, Service};
 use chatmail_tests::{Instance, wait};
 use rustix::fs::inotify;
-
-const DEVICE_TOKEN: &str = "/private/devicetoken";
 
 #[test]
 fn two_devices_that_set_tokens_at_once_lose_none() {
@@ -214,12 +212,7 @@ fn stored(imap: &mut Imap, token: impl AsRef<[u8]>) {
 
 #[track_caller]
 fn tokens(imap: &mut Imap) -> BTreeSet<String> {
-    let value = imap
-        .get_metadata("INBOX", DEVICE_TOKEN)
-        .expect("GETMETADATA");
-    let value = value.expect("an answer").unwrap_or_default();
-    let tokens = value.split(' ').filter(|token| !token.is_empty());
-    tokens.map(str::to_owned).collect()
+    imap.device_tokens().expect("GETMETADATA")
 }
 
 /// As software that writes in place would leave it.

@@ -26,7 +26,8 @@ const SERVICES: [(&str, &str, &str); 3] = [
 #[test]
 fn memcheck_finds_nothing_in_our_modules() {
     if !Path::new(VALGRIND).exists() {
-        eprintln!("SKIPPED: there is no {VALGRIND}");
+        assert!(std::env::var_os("CI").is_none(), "there is no {VALGRIND}");
+        eprintln!("left out: valgrind is not installed (Debian: apt install valgrind)");
         return;
     }
     let dir = reachable_tempdir().expect("temporary directory");
