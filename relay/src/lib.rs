@@ -3,13 +3,15 @@
 //! | module | what it does |
 //! |---|---|
 //! | [`check`] | says why the filter lets a message pass, or not |
+//! | [`push`] | delivers push notifications |
 //! | [`render`] | writes the configuration of Dovecot and Postfix |
-//! | [`serve`] | delivers push notifications |
+//! | [`serve`] | the long-running service: all of it that never ends |
 //!
 //! The command `chatmail` is a thin layer over them.
 
 #![forbid(unsafe_code)]
 
 pub mod check;
+pub mod push;
 pub mod render;
 pub mod serve;

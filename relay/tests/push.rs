@@ -5,7 +5,7 @@ mod support;
 use std::time::{Duration, SystemTime};
 
 use chatmail_core::config::Config;
-use chatmail_relay::serve::Service;
+use chatmail_relay::push::Delivery;
 use hyper::Version;
 use support::{Answer, PushServer, Relay, eventually};
 use tokio::task::JoinHandle;
@@ -17,18 +17,18 @@ fn serve(relay: &Relay) -> JoinHandle<()> {
     run(service(relay))
 }
 
-fn run(service: Service) -> JoinHandle<()> {
+fn run(service: Delivery) -> JoinHandle<()> {
     tokio::spawn(async move { service.run(std::future::pending()).await.expect("runs") })
 }
 
-fn service(relay: &Relay) -> Service {
+fn service(relay: &Relay) -> Delivery {
     let config = Config::load(&relay.config_file()).expect("chatmail.ini");
     let schedule = |since: SystemTime, failures: u32, now: SystemTime| {
         let pause = [0, 10, 20, 40, 80].get(failures as usize)?;
         let age = now.duration_since(since).unwrap_or_default();
         (age < Duration::from_secs(3600)).then_some(Duration::from_millis(*pause))
     };
-    Service::new(&config)
+    Delivery::new(&config)
         .expect("a service")
         .with_schedule(schedule)
 }

@@ -1,4 +1,4 @@
-//! `chatmail serve`: delivers push notifications.
+//! Delivers push notifications.
 //!
 //! Dovecot's side writes one file for each pending notification into the spool
 //! ([`chatmail_core::push`]). The service posts its token to the push service, and the file goes
@@ -47,7 +47,7 @@ const SWEEP_WITHOUT_WATCH: Duration = Duration::from_secs(1);
 const READ_AGAIN: Duration = Duration::from_secs(60);
 
 /// The push delivery of one relay.
-pub struct Service {
+pub struct Delivery {
     spool: Spool,
     attempt: Attempt,
     queue: Queue,
@@ -56,11 +56,11 @@ pub struct Service {
     sweep_every: Duration,
 }
 
-impl Service {
-    /// A service for the spool of this relay; makes the spool's directory if it is missing.
+impl Delivery {
+    /// For the spool of this relay; makes the spool's directory if it is missing.
     ///
     /// The error names the key of `chatmail.ini` or the directory that is wrong.
-    pub fn new(config: &Config) -> Result<Service, String> {
+    pub fn new(config: &Config) -> Result<Delivery, String> {
         let mailboxes = config.mailboxes();
         let directory = mailboxes.push_spool();
         let spool =
@@ -70,7 +70,7 @@ impl Service {
             schedule: Arc::new(attempt::relay_schedule),
             mailboxes: Arc::new(mailboxes),
         };
-        Ok(Service {
+        Ok(Delivery {
             spool,
             attempt,
             queue: Queue::default(),
@@ -85,13 +85,13 @@ impl Service {
     pub fn with_schedule(
         mut self,
         schedule: impl Fn(SystemTime, u32, SystemTime) -> Option<Duration> + Send + Sync + 'static,
-    ) -> Service {
+    ) -> Delivery {
         self.attempt.schedule = Arc::new(schedule);
         self
     }
 
     /// Replaces the 30 seconds between two sweeps of the spool, for tests.
-    pub fn with_sweep_every(mut self, period: Duration) -> Service {
+    pub fn with_sweep_every(mut self, period: Duration) -> Delivery {
         self.sweep_every = period;
         self
     }
