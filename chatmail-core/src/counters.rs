@@ -100,6 +100,42 @@ counters! {
     SignupNetworkRate = r#"chatmail_signups_refused_total{reason="network-rate"}"#,
     /// `max_signups_per_hour`.
     SignupTotalRate = r#"chatmail_signups_refused_total{reason="total-rate"}"#,
+    /// LMTP stored a message, whoever it is from and whether or not it wakes a device.
+    Delivery = "chatmail_deliveries_total",
+    /// A notification was spooled for one device.
+    PushSpooled = "chatmail_push_spooled_total",
+    /// The push service took it. This and the next ones: how a spooled notification ended.
+    PushDelivered = r#"chatmail_push_total{result="delivered"}"#,
+    /// The push service knows the device no longer; its token was removed.
+    PushDeviceGone = r#"chatmail_push_total{result="device-gone"}"#,
+    /// Too many failures, or too long after the message.
+    PushGivenUp = r#"chatmail_push_total{result="given-up"}"#,
+    /// The file in the spool was none.
+    PushUnreadable = r#"chatmail_push_total{result="unreadable"}"#,
+    /// Another notification for the same device went in its place.
+    PushMerged = r#"chatmail_push_total{result="merged"}"#,
+    /// An attempt failed, and there will be another.
+    PushRetry = "chatmail_push_retries_total",
+    /// Mailboxes nobody used for too long. This and the next ones: removed by the expiry.
+    ExpiredMailboxes = r#"chatmail_expired_total{what="mailboxes"}"#,
+    /// Messages older than `delete_mails_after`.
+    ExpiredMessages = r#"chatmail_expired_total{what="messages"}"#,
+    /// Large messages older than `delete_large_after`.
+    ExpiredLargeMessages = r#"chatmail_expired_total{what="large-messages"}"#,
+    /// What the removed messages and mailboxes took.
+    ExpiredBytes = "chatmail_expired_bytes_total",
+    /// `POST /new` made an account. One that a login makes is [`Counter::LoginCreated`].
+    AccountNewWeb = r#"chatmail_accounts_new_total{by="web"}"#,
+    /// A command of the operator made an account.
+    AccountNewOperator = r#"chatmail_accounts_new_total{by="operator"}"#,
+    /// The sign-up policy said no to `POST /new`; its rule is counted besides.
+    NewRefusedPolicy = r#"chatmail_new_refused_total{reason="policy"}"#,
+    /// No invitation, or one that is unknown, expired or used up.
+    NewRefusedInvitation = r#"chatmail_new_refused_total{reason="invitation"}"#,
+    /// Too many requests at a time.
+    NewRefusedBusy = r#"chatmail_new_refused_total{reason="busy"}"#,
+    /// It could not be told: a temporary failure.
+    NewRefusedUndecided = r#"chatmail_new_refused_total{reason="undecided"}"#,
 }
 
 /// The counters of one relay. Keep it: it keeps the file open.
@@ -121,9 +157,16 @@ impl Counters {
     /// Adds one. If that cannot be done, for lack of space or permission for example, it is not
     /// counted: no request fails for it, and none waits longer than 50 ms.
     pub fn count(&self, counter: Counter) {
-        let _ = self
-            .file
-            .locked(self.patience, |file| add_one(file, counter));
+        self.add(counter, 1);
+    }
+
+    /// Adds so many, as [`Counters::count`] does one. Nothing to add costs nothing.
+    pub fn add(&self, counter: Counter, more: u64) {
+        if more > 0 {
+            let _ = self
+                .file
+                .locked(self.patience, |file| add(file, counter, more));
+        }
     }
 
     /// Name and value of every counter, in the order of [`Counter::ALL`]. What was never counted is 0.
@@ -146,7 +189,7 @@ impl Counters {
     }
 }
 
-fn add_one(file: &File, counter: Counter) -> io::Result<()> {
+fn add(file: &File, counter: Counter, more: u64) -> io::Result<()> {
     let place = (counter as u64) * (LINE as u64);
     let mut old = [0; LINE];
     match file.read_exact_at(&mut old, place) {
@@ -160,11 +203,11 @@ fn add_one(file: &File, counter: Counter) -> io::Result<()> {
     }
     match value(&old, counter) {
         Some(value) => {
-            let digits = digits(value.saturating_add(1));
+            let digits = digits(value.saturating_add(more));
             file.write_all_at(digits.as_bytes(), place + (LINE - VALUE) as u64)
         }
         // Damaged: it starts anew, and so becomes a line again.
-        None => file.write_all_at(line(counter, 1).as_bytes(), place),
+        None => file.write_all_at(line(counter, more).as_bytes(), place),
     }
 }
 

@@ -94,6 +94,20 @@ fn what_is_counted_can_be_read_by_people_and_by_programs() {
 }
 
 #[test]
+fn many_are_counted_at_once_and_never_past_the_end() {
+    let relay = Relay::new();
+    let counters = relay.counters();
+    counters.add(Counter::ExpiredBytes, 0);
+    assert!(!relay.file().exists());
+    counters.add(Counter::ExpiredBytes, 5_000_000_000);
+    counters.add(Counter::ExpiredBytes, 7);
+    assert_eq!(value_of(&counters, Counter::ExpiredBytes), 5_000_000_007);
+    counters.add(Counter::ExpiredBytes, u64::MAX);
+    assert_eq!(value_of(&counters, Counter::ExpiredBytes), u64::MAX);
+    assert_eq!(value_of(&counters, Counter::ExpiredMessages), 0);
+}
+
+#[test]
 fn a_file_of_an_older_version_gets_the_lines_it_lacks() {
     let relay = Relay::new();
     relay.counters().count(Counter::LoginKnown);
