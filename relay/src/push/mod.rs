@@ -12,6 +12,7 @@ mod attempt;
 mod health;
 mod post;
 mod queue;
+mod status;
 mod watch;
 
 use std::ffi::OsStr;
@@ -31,6 +32,7 @@ use attempt::{Attempt, Outcome};
 use health::Health;
 use post::PushService;
 use queue::{Entry, Queue};
+pub use status::Status;
 use watch::{News, Watch};
 
 /// Requests on their way at one time. HTTP/2 carries them on one connection; a push service that
@@ -53,6 +55,7 @@ pub struct Delivery {
     queue: Queue,
     in_flight: JoinSet<(Entry, Outcome)>,
     health: Health,
+    status: Arc<Status>,
     sweep_every: Duration,
 }
 
@@ -76,8 +79,14 @@ impl Delivery {
             queue: Queue::default(),
             in_flight: JoinSet::new(),
             health: Health::default(),
+            status: Arc::default(),
             sweep_every: SWEEP,
         })
+    }
+
+    /// What it is at, for as long as it runs and after.
+    pub fn status(&self) -> Arc<Status> {
+        Arc::clone(&self.status)
     }
 
     /// Replaces the relay's retry schedule, for tests. Given the time of the message, the failures so
@@ -127,6 +136,8 @@ impl Delivery {
 
         loop {
             self.start_due();
+            self.status
+                .set(self.queue.len(), self.in_flight.len(), None, false);
             let next_due = self.next_due();
             tokio::select! {
                 () = &mut shutdown => {
