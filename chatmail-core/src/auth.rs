@@ -24,7 +24,7 @@ use crate::config::Config;
 use crate::counters::{Counter, Counters};
 use crate::mailbox::{Creation, Mailbox, Mailboxes, named};
 use crate::signup::host::{Host, ThisHost};
-use crate::signup::{NotCreated, Policy};
+use crate::signup::{NotCreated, PASSWORD_MAX, Policy};
 
 mod password;
 mod verified;
@@ -273,6 +273,21 @@ impl Authenticator {
                 .ok_or_else(|| io::Error::other("an account vanished while it was created").into()),
         }
     }
+}
+
+/// What a `password` file holds for this password, with a salt of its own: for
+/// [`Mailbox::create`], where an operator's program makes an account. Takes milliseconds.
+///
+/// # Errors
+///
+/// The system has no randomness, or the password is one nobody could log in with: empty, or longer
+/// than [`PASSWORD_MAX`] bytes.
+pub fn hash_password(password: &[u8]) -> io::Result<String> {
+    if password.is_empty() || password.len() > PASSWORD_MAX {
+        let why = format!("a password has 1 to {PASSWORD_MAX} bytes");
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+    }
+    Ok(PasswordHash::create(password)?.into_string())
 }
 
 fn account(mailbox: &Mailbox) -> io::Result<Account> {

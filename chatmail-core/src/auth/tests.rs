@@ -439,3 +439,24 @@ fn what_happens_to_the_password_file_counts_at_once_though_the_password_was_just
         not_created(NotCreated::SwitchedOff)
     );
 }
+
+#[test]
+fn an_operator_makes_an_account_with_a_name_that_nobody_may_choose() {
+    let relay = Relay::new();
+    let echo = b"echo@chat.example";
+    assert!(matches!(relay.login(echo, PASSWORD), Login::Refused(_)));
+    let mailbox = relay
+        .auth
+        .mailboxes
+        .mailbox(&Address::parse(echo, relay.auth.mailboxes.domain()).unwrap());
+    let hash = hash_password(PASSWORD).unwrap();
+    assert_eq!(
+        mailbox.create(&hash, SystemTime::now()).unwrap(),
+        Creation::Created
+    );
+    assert!(matches!(relay.login(echo, PASSWORD), Login::Known(_)));
+
+    for unusable in [&b""[..], &[b'a'; PASSWORD_MAX + 1]] {
+        assert!(hash_password(unusable).is_err());
+    }
+}
