@@ -28,13 +28,18 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::address::{Address, MailDomain};
 
+mod adopt;
+mod change;
 mod create;
 mod files;
 mod lock;
 mod messages;
+mod remove;
 mod trim;
 mod usage;
 
+pub use adopt::Adoption;
+pub use change::Change;
 pub use create::Creation;
 pub use lock::MailboxLock;
 pub use trim::Trimmed;

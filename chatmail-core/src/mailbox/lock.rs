@@ -16,7 +16,7 @@ use super::{Mailbox, named};
 
 /// Nobody holds the lock longer than a few writes. Behind a holder that was stopped or sits on a
 /// dead disk, an answer "could not decide" is better than a process that waits for ever.
-const PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Between two tries while someone else holds the lock.
 const PAUSE: Duration = Duration::from_millis(2);
@@ -46,7 +46,7 @@ impl Mailbox {
     }
 }
 
-fn lock(path: &Path, patience: Duration) -> io::Result<MailboxLock> {
+pub(super) fn lock(path: &Path, patience: Duration) -> io::Result<MailboxLock> {
     let give_up = Instant::now() + patience;
     let mut options = OpenOptions::new();
     options

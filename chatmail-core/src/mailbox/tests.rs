@@ -2,15 +2,15 @@ use super::*;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::thread;
 
-const HASH: &str = "{SHA512-CRYPT}$6$salt$hash";
+pub(super) const HASH: &str = "{SHA512-CRYPT}$6$salt$hash";
 
-struct Relay {
+pub(super) struct Relay {
     _base: tempfile::TempDir,
-    mailboxes: Mailboxes,
+    pub(super) mailboxes: Mailboxes,
 }
 
 impl Relay {
-    fn new() -> Relay {
+    pub(super) fn new() -> Relay {
         let base = tempfile::tempdir().unwrap();
         let domain = MailDomain::parse("chat.example").unwrap();
         let mailboxes = Mailboxes::new(base.path().join("mail"), domain);
@@ -20,14 +20,14 @@ impl Relay {
         }
     }
 
-    fn mailbox(&self, localpart: &str) -> Mailbox {
+    pub(super) fn mailbox(&self, localpart: &str) -> Mailbox {
         let address = format!("{localpart}@chat.example");
         let address = Address::parse(address.as_bytes(), self.mailboxes.domain()).unwrap();
         self.mailboxes.mailbox(&address)
     }
 
     /// A directory with these empty files in it and no password.
-    fn torso(&self, localpart: &str, files: &[&str]) -> Mailbox {
+    pub(super) fn torso(&self, localpart: &str, files: &[&str]) -> Mailbox {
         let mailbox = self.mailbox(localpart);
         fs::create_dir_all(mailbox.path()).unwrap();
         for name in files {
@@ -39,11 +39,11 @@ impl Relay {
     }
 }
 
-fn at(seconds: u64) -> SystemTime {
+pub(super) fn at(seconds: u64) -> SystemTime {
     UNIX_EPOCH + Duration::from_secs(seconds)
 }
 
-fn names(mailbox: &Mailbox) -> Vec<String> {
+pub(super) fn names(mailbox: &Mailbox) -> Vec<String> {
     let entries = fs::read_dir(mailbox.path()).unwrap();
     let mut names: Vec<_> = entries
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
