@@ -24,7 +24,7 @@ use crate::config::Config;
 use crate::counters::{Counter, Counters};
 use crate::mailbox::{Creation, Mailbox, Mailboxes, named};
 use crate::signup::host::{Host, ThisHost};
-use crate::signup::{NotCreated, PASSWORD_MAX, Policy};
+use crate::signup::{Door, NotCreated, PASSWORD_MAX, Policy};
 
 mod password;
 mod verified;
@@ -247,7 +247,10 @@ impl Authenticator {
         client_ip: Option<IpAddr>,
     ) -> Decision {
         let not_created = |rule| (Login::Refused(Refusal::NotCreated(rule)), None);
-        let mut warnings = match self.policy.judge(address, password, client_ip)? {
+        let mut warnings = match self
+            .policy
+            .judge(address, password, client_ip, Door::Login)?
+        {
             Ok(warnings) => warnings,
             // Another connection of the same user may have made it since we looked, and used up
             // what the rule allowed.

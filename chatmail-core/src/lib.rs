@@ -12,10 +12,12 @@
 //! | [`config`] | `chatmail.ini` |
 //! | [`address`] | `localpart@mail_domain`, and what may never become a path |
 //! | [`mailbox`] | the directory of one address: the only place that knows its file names |
+//! | [`account`] | random new accounts, for whoever asks on the web |
 //! | [`auth`] | login, creation of accounts, password hashes |
 //! | [`signup`] | who may have a new address |
 //! | [`counters`] | what happened how often, in all processes of the relay |
 //! | [`filter`] | one message's session: sender, recipients, header, body, verdict |
+//! | [`invite`] | invitations: tokens that make an account where nothing else does |
 //! | [`metadata`] | device tokens and server values behind IMAP METADATA |
 //! | [`push`] | the spool of pending notifications and its retry schedule |
 //!
@@ -27,6 +29,8 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+#[cfg(feature = "auth")]
+pub mod account;
 pub mod address;
 #[cfg(feature = "auth")]
 pub mod auth;
@@ -34,6 +38,8 @@ pub mod config;
 pub mod counters;
 #[cfg(feature = "filter")]
 pub mod filter;
+#[cfg(feature = "auth")]
+pub mod invite;
 pub mod mailbox;
 #[cfg(feature = "metadata")]
 pub mod metadata;

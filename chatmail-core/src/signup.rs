@@ -157,6 +157,18 @@ pub(crate) struct Policy {
     rates: Rates,
 }
 
+/// How somebody asks for an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Door {
+    /// By a login with an address and a password of their own.
+    Login,
+    /// By asking for one, on the web.
+    Web {
+        /// They bring an invitation, which is looked at later.
+        invited: bool,
+    },
+}
+
 /// May be created, with warnings for the log; or not. `Err`: it cannot be told.
 pub(crate) type Judgement = io::Result<Result<Vec<String>, NotCreated>>;
 
@@ -185,6 +197,7 @@ impl Policy {
         address: &Address,
         password: &[u8],
         client_ip: Option<IpAddr>,
+        door: Door,
     ) -> Judgement {
         let switched_off = fs::exists(&self.nocreate_file)
             .map_err(|error| crate::mailbox::named(&self.nocreate_file, error))?;
@@ -192,7 +205,7 @@ impl Policy {
             return Ok(Err(NotCreated::SwitchedOff));
         }
         let judged = self
-            .judge_registration(password)
+            .judge_registration(password, door)
             .and_then(|()| self.judge_password(password))
             .and_then(|()| self.judge_localpart(address.localpart()))
             .and_then(|()| self.judge_host());
@@ -219,13 +232,22 @@ impl Policy {
             .map_err(NotCreated::from))
     }
 
-    fn judge_registration(&self, password: &[u8]) -> Result<(), NotCreated> {
-        match self.registration {
-            Registration::Open => {}
-            Registration::Invite => return Err(NotCreated::InviteOnly),
-            Registration::Closed => return Err(NotCreated::Closed),
+    /// Counts something that is no sign-up against the rate of the client's network, such as a guess at
+    /// an invitation. Not against the rate of all: that would shut out everybody.
+    pub(crate) fn penalize(&self, client_ip: Option<IpAddr>) -> io::Result<()> {
+        self.rates.take_of_network(client_ip, SystemTime::now)
+    }
+
+    fn judge_registration(&self, password: &[u8], door: Door) -> Result<(), NotCreated> {
+        match (self.registration, door) {
+            (Registration::Open, _) | (Registration::Invite, Door::Web { invited: true }) => {}
+            (Registration::Invite, _) => return Err(NotCreated::InviteOnly),
+            (Registration::Closed, _) => return Err(NotCreated::Closed),
         }
-        if self.refuse_automatic_signups && characters(password) == AUTOMATIC_PASSWORD_LENGTH {
+        if door == Door::Login
+            && self.refuse_automatic_signups
+            && characters(password) == AUTOMATIC_PASSWORD_LENGTH
+        {
             return Err(NotCreated::Automatic);
         }
         Ok(())

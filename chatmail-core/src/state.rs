@@ -1,11 +1,13 @@
 //! Small files that all processes of the relay share: `MAILBOXES_DIR/.chatmail/`.
 //!
 //! What a worker remembers dies with it, and there are many of them. What all have to know stands in
-//! files of a fixed size that are read and written in place under `flock`: no lock file that a
-//! crash leaves behind, no shared memory, no process of its own. The name is hidden and has no `@`,
+//! files that are read and written under `flock`, in place if their size is fixed, else replaced as a
+//! whole: no lock file that a crash leaves behind, no shared memory, no process of its own. The name is hidden and has no `@`,
 //! so that whoever lists mailboxes passes over it.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+#[cfg(feature = "auth")]
+use std::io::Write;
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
@@ -24,7 +26,7 @@ const FILE_MODE: u32 = 0o600;
 /// Between two tries while another process has the file: about as long as it needs for it.
 const PAUSE: Duration = Duration::from_micros(20);
 
-/// How often a file may be removed between `open` and `flock` before it is nobody's bad luck.
+/// How often a file may be removed between `open` and `flock`, however short the time is.
 const TRIES: usize = 8;
 
 /// One of the files, kept open from its first use on.
@@ -69,19 +71,50 @@ impl StateFile {
         result.map_err(|error| named(&self.path, error))
     }
 
+    /// Content that takes the place of the file when it is put there, at once and on the disk. Only for
+    /// [`StateFile::locked`]: who waits for the lock of the old file finds it gone and takes the new one.
+    ///
+    /// # Errors
+    ///
+    /// From the system, for lack of space above all. Nothing is left behind then.
+    #[cfg(feature = "auth")]
+    pub(crate) fn replacement(&self, content: &[u8]) -> io::Result<Replacement<'_>> {
+        let tmp = self.path.with_extension("tmp");
+        let replacement = Replacement { of: self, tmp };
+        // Left behind by a crash: nobody else writes it under the lock.
+        match fs::remove_file(&replacement.tmp) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let mut options = OpenOptions::new();
+        options.write(true).create_new(true).mode(FILE_MODE);
+        let mut file = options.open(&replacement.tmp)?;
+        give_to_owner_above(&file, &replacement.tmp);
+        file.write_all(content)?;
+        file.sync_all()?;
+        Ok(replacement)
+    }
+
     fn lock(&self, mut open: Option<File>, patience: Duration) -> io::Result<File> {
-        for _ in 0..TRIES {
+        let mut give_up = None;
+        for tries in 1.. {
             let file = match open.take() {
                 Some(file) => file,
                 None => self.open()?,
             };
             wait_for(&file, patience)?;
-            // An operator may have removed it: others would not see what is written here.
+            // An operator may have removed it, or another process put one in its place: others would
+            // not see what is written here.
             if file.metadata()?.nlink() > 0 {
                 return Ok(file);
             }
+            let now = Instant::now();
+            if now >= *give_up.get_or_insert(now + patience) && tries >= TRIES {
+                break;
+            }
         }
-        Err(ErrorKind::NotFound.into())
+        let why = "it is replaced again and again";
+        Err(io::Error::new(ErrorKind::TimedOut, why))
     }
 
     fn open(&self) -> io::Result<File> {
@@ -102,6 +135,32 @@ impl StateFile {
         let file = options.create(true).mode(FILE_MODE).open(&self.path)?;
         give_to_owner_above(&file, &self.path);
         Ok(file)
+    }
+}
+
+/// What [`StateFile::replacement`] made. Dropped, it changes nothing.
+#[cfg(feature = "auth")]
+#[derive(Debug)]
+pub(crate) struct Replacement<'a> {
+    of: &'a StateFile,
+    tmp: PathBuf,
+}
+
+#[cfg(feature = "auth")]
+impl Replacement<'_> {
+    /// Lets it take the place of the file.
+    pub(crate) fn put(self) -> io::Result<()> {
+        fs::rename(&self.tmp, &self.of.path)?;
+        let dir = self.of.path.parent().ok_or(ErrorKind::NotFound)?;
+        File::open(dir)?.sync_all()
+    }
+}
+
+#[cfg(feature = "auth")]
+impl Drop for Replacement<'_> {
+    fn drop(&mut self) {
+        // There is none any more if it was put in place; else a leftover does no harm.
+        let _ = fs::remove_file(&self.tmp);
     }
 }
 

@@ -75,6 +75,7 @@ type Answer = io::Result<Result<Option<String>, Exceeded>>;
 enum Use {
     Ask,
     Take,
+    TakeOfNetwork,
 }
 
 /// One network's place in its set.
@@ -111,6 +112,16 @@ impl Rates {
         self.run(client, clock, Use::Take)
     }
 
+    /// Counts one more against the network alone, if it is allowed. Who is above the rate is no more
+    /// than that.
+    pub(super) fn take_of_network(
+        &self,
+        client: Option<IpAddr>,
+        clock: impl FnOnce() -> SystemTime,
+    ) -> io::Result<()> {
+        self.run(client, clock, Use::TakeOfNetwork).map(|_| ())
+    }
+
     fn run(
         &self,
         client: Option<IpAddr>,
@@ -118,7 +129,11 @@ impl Rates {
         usage: Use,
     ) -> Answer {
         let network = client.filter(|_| self.network != HourlyRate::Unlimited);
-        if network.is_none() && self.total == HourlyRate::Unlimited {
+        let of_all = match usage {
+            Use::Ask | Use::Take => self.total,
+            Use::TakeOfNetwork => HourlyRate::Unlimited,
+        };
+        if network.is_none() && of_all == HourlyRate::Unlimited {
             return Ok(Ok(None));
         }
         self.file.locked(PATIENCE, |file| {
@@ -127,7 +142,7 @@ impl Rates {
             let now = clock().duration_since(UNIX_EPOCH).unwrap_or_default();
             let now = u64::try_from(now.as_micros()).unwrap_or(u64::MAX / 2);
             let (header, warning) = header(file)?;
-            let total = match next(self.total, number(&header, TOTAL_AT), now) {
+            let total = match next(of_all, number(&header, TOTAL_AT), now) {
                 Ok(next) => next,
                 Err(()) => return Ok(Err(Exceeded::Total)),
             };
@@ -136,7 +151,7 @@ impl Rates {
             {
                 return Ok(Err(Exceeded::Network));
             }
-            if usage == Use::Take && self.total != HourlyRate::Unlimited {
+            if usage == Use::Take && of_all != HourlyRate::Unlimited {
                 file.write_all_at(&total.to_le_bytes(), TOTAL_AT as u64)?;
             }
             Ok(Ok(warning))
@@ -168,7 +183,7 @@ impl Rates {
         let Ok(next) = next(self.network, arrival, now) else {
             return Ok(false);
         };
-        if usage == Use::Take {
+        if usage != Use::Ask {
             let slot = slots.iter_mut().min_by_key(|slot| match slot.tag == tag {
                 true => 0,
                 false => slot.arrival.saturating_add(1),
