@@ -29,19 +29,24 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use crate::address::{Address, MailDomain};
 
 mod adopt;
+mod carry;
 mod change;
 mod create;
 mod files;
 mod lock;
 mod messages;
+mod parts;
 mod remove;
+mod staging;
 mod trim;
 mod usage;
 
 pub use adopt::Adoption;
+pub use carry::Carried;
 pub use change::Change;
 pub use create::Creation;
 pub use lock::MailboxLock;
+pub use staging::Staging;
 pub use trim::Trimmed;
 
 #[cfg(feature = "push")]
@@ -53,7 +58,6 @@ pub(crate) use files::{named, read_at_most};
 const PASSWORD: &str = "password";
 const ENFORCE: &str = "enforceE2EEincoming";
 const DISABLED: &str = "DISABLED";
-#[cfg(feature = "metadata")]
 const METADATA: &str = "metadata.json";
 const MAILDIRSIZE: &str = "maildirsize";
 const SPOOL: &str = "pending_notifications";
