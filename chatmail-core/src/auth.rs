@@ -27,10 +27,7 @@ use crate::signup::host::{Host, ThisHost};
 use crate::signup::{Door, NotCreated, PASSWORD_MAX, Policy};
 
 mod password;
-mod standing;
 mod verified;
-
-pub use standing::{Standing, standing};
 
 use password::PasswordHash;
 use verified::{Verdict, Verified};

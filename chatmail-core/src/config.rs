@@ -58,6 +58,9 @@ pub struct Config {
     pub delete_large_after: u32,
     /// Days since the last login until an account is removed.
     pub delete_inactive_users_after: u32,
+    /// The hour of the day (UTC) at which the service removes what is too old; `None` for never. Ours;
+    /// default 3.
+    pub expire_at_hour: Option<u8>,
     /// `MAILBOXES_DIR`. Deprecated but honoured.
     pub mailboxes_dir: PathBuf,
     /// The old SQLite user table, imported once if it is there.
@@ -187,6 +190,7 @@ impl Config {
             delete_large_after: params.read("delete_large_after", values::number)?,
             delete_inactive_users_after: params
                 .read("delete_inactive_users_after", values::number)?,
+            expire_at_hour: params.read("expire_at_hour", values::hour_of_the_day)?,
             mailboxes_dir,
             passdb_path: params.text("passdb_path")?.into(),
             username_min_length: params.read("username_min_length", values::number)?,
@@ -316,15 +320,6 @@ impl Params<'_> {
         keys.chain(sections.map(|section| format!("[{section}]")))
             .collect()
     }
-}
-
-/// Bytes of a size as `chatmail.ini` writes them: `500M`, `2G`, `2GB`, or a plain number of megabytes.
-///
-/// # Errors
-///
-/// It is none; the text says what is one.
-pub fn parse_size(text: &str) -> Result<u64, &'static str> {
-    values::size(text)
 }
 
 /// Why a `chatmail.ini` cannot be used. `Display` names file, key and value:

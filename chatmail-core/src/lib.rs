@@ -16,10 +16,12 @@
 //! | [`auth`] | login, creation of accounts, password hashes |
 //! | [`signup`] | who may have a new address |
 //! | [`counters`] | what happened how often, in all processes of the relay |
+//! | [`expire`] | which messages and mailboxes are too old, and their removal |
 //! | [`filter`] | one message's session: sender, recipients, header, body, verdict |
 //! | [`invite`] | invitations: tokens that make an account where nothing else does |
 //! | [`metadata`] | device tokens and server values behind IMAP METADATA |
 //! | [`push`] | the spool of pending notifications and its retry schedule |
+//! | [`usage`] | what all mailboxes hold, and who uses them |
 //!
 //! # Conventions
 //!
@@ -36,6 +38,8 @@ pub mod address;
 pub mod auth;
 pub mod config;
 pub mod counters;
+#[cfg(feature = "housekeeping")]
+pub mod expire;
 #[cfg(feature = "filter")]
 pub mod filter;
 #[cfg(feature = "auth")]
@@ -48,3 +52,5 @@ pub mod push;
 #[cfg(feature = "auth")]
 pub mod signup;
 mod state;
+#[cfg(feature = "housekeeping")]
+pub mod usage;

@@ -29,24 +29,20 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use crate::address::{Address, MailDomain};
 
 mod adopt;
-mod carry;
 mod change;
 mod create;
 mod files;
 mod lock;
+mod maildir;
 mod messages;
-mod parts;
 mod remove;
-mod staging;
 mod trim;
 mod usage;
 
 pub use adopt::Adoption;
-pub use carry::Carried;
 pub use change::Change;
 pub use create::Creation;
 pub use lock::MailboxLock;
-pub use staging::Staging;
 pub use trim::Trimmed;
 
 #[cfg(feature = "push")]
@@ -54,12 +50,17 @@ pub(crate) use create::make_dir;
 #[cfg(feature = "metadata")]
 pub(crate) use files::{Durability, replace};
 pub(crate) use files::{named, read_at_most};
+#[cfg(feature = "housekeeping")]
+pub(crate) use maildir::{ALL, Entry, Maildir, Message, Reading};
+#[cfg(feature = "housekeeping")]
+pub(crate) use messages::micros;
 
 const PASSWORD: &str = "password";
 const ENFORCE: &str = "enforceE2EEincoming";
 const DISABLED: &str = "DISABLED";
+#[cfg(feature = "metadata")]
 const METADATA: &str = "metadata.json";
-const MAILDIRSIZE: &str = "maildirsize";
+pub(crate) const MAILDIRSIZE: &str = "maildirsize";
 const SPOOL: &str = "pending_notifications";
 
 /// Longest `password` file that is looked at, in bytes; a hash has at most 140.
@@ -220,9 +221,12 @@ impl Mailbox {
     /// Sets the mtime of `password` to the day of `now` (UTC), if it is not that already: the disk
     /// does not record the hour a person was online. To be called after a login that succeeded.
     ///
+    /// The change is made under the mailbox's lock: the expiry, which asks under the lock as well, never
+    /// takes a mailbox whose user has just been noted.
+    ///
     /// # Errors
     ///
-    /// There is no account, or its `password` may not be touched.
+    /// [`ErrorKind::NotFound`] if there is no account; or its `password` may not be touched.
     pub fn note_login(&self, now: SystemTime) -> io::Result<()> {
         let path = self.path.join(PASSWORD);
         let day = day_of(now);
@@ -230,6 +234,7 @@ impl Mailbox {
         if modified.map_err(|error| named(&path, error))? == day {
             return Ok(());
         }
+        let _lock = self.lock()?;
         let times = fs::FileTimes::new().set_accessed(day).set_modified(day);
         fs::File::open(&path)
             .and_then(|file| file.set_times(times))

@@ -76,6 +76,7 @@ pub const KEYS: &[Key] = &[
     value("delete_mails_after", "20"),
     value("delete_large_after", "7"),
     value("delete_inactive_users_after", "90"),
+    value("expire_at_hour", "3"),
     of_domain("mailboxes_dir", "/home/vmail/mail/{}"),
     value("passdb_path", "/home/vmail/passdb.sqlite"),
     // New accounts.

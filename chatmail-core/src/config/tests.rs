@@ -21,6 +21,7 @@ fn a_file_with_the_domain_alone_has_the_defaults_of_a_relay() {
     assert_eq!(config.delete_mails_after, 20);
     assert_eq!(config.delete_large_after, 7);
     assert_eq!(config.delete_inactive_users_after, 90);
+    assert_eq!(config.expire_at_hour, Some(3));
     assert_eq!(
         config.mailboxes_dir,
         Path::new("/home/vmail/mail/chat.example")

@@ -125,6 +125,19 @@ pub enum HourlyRate {
     Unlimited,
 }
 
+/// 0 to 23, or `never`.
+pub(super) fn hour_of_the_day(value: &str) -> Result<Option<u8>, Problem> {
+    const PROBLEM: Problem = "neither an hour from 0 to 23 nor never";
+    if value == "never" {
+        return Ok(None);
+    }
+    let hour = number(value).map_err(|_| PROBLEM)?;
+    Some(hour)
+        .filter(|hour| *hour < 24)
+        .map(Some)
+        .ok_or(PROBLEM)
+}
+
 /// A number, or `inf` for no limit, as for a load average.
 pub(super) fn hourly_rate(value: &str) -> Result<HourlyRate, Problem> {
     if value == "inf" {

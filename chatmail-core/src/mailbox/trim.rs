@@ -9,7 +9,8 @@ use std::collections::BinaryHeap;
 use std::io;
 use std::time::{Duration, SystemTime};
 
-use super::messages::{Maildir, Message, Place, micros};
+use super::maildir::{DELIVERED, Entry, Maildir, Message, Place, Reading};
+use super::messages::micros;
 use super::{MAILDIRSIZE, Mailbox, named};
 
 /// Per cent of its limit from which on a mailbox is trimmed.
@@ -89,15 +90,24 @@ fn trim(
     batch: usize,
     trimmed: &mut Trimmed,
 ) -> io::Result<Found> {
+    let reading = Reading {
+        now,
+        max_size: limit,
+        parts: DELIVERED,
+        beside: false,
+    };
     let target = percent(limit, TARGET);
     let mut enough = percent(limit, FULL);
     let mut found = Found::Room;
     loop {
         let mut removable = Removable::new(now, batch);
         let mut total = 0_u64;
-        maildir.each(now, limit, |message| {
-            total = total.saturating_add(message.size);
-            removable.offer(message);
+        maildir.each(&reading, |entry| {
+            if let Entry::Message(message) = entry {
+                total = total.saturating_add(message.size);
+                removable.offer(message);
+            }
+            Ok(())
         })?;
         if total <= enough {
             return Ok(found);
