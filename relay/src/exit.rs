@@ -7,10 +7,12 @@ use chatmail_core::config::Config;
 /// sysexits(3).
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Exit {
+    Refused = 1,
     Usage = 64,
     Unavailable = 69,
     CannotCreate = 73,
     CannotWrite = 74,
+    TemporaryFailure = 75,
     Configuration = 78,
 }
 

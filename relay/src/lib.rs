@@ -3,6 +3,7 @@
 //! | module | what it does |
 //! |---|---|
 //! | [`check`] | says why the filter lets a message pass, or not |
+//! | [`housekeeping`] | removes what is too old, and reports on all mailboxes |
 //! | [`push`] | delivers push notifications |
 //! | [`render`] | writes the configuration of Dovecot and Postfix |
 //! | [`serve`] | the long-running service: all of it that never ends |
@@ -12,6 +13,7 @@
 #![forbid(unsafe_code)]
 
 pub mod check;
+pub mod housekeeping;
 pub mod push;
 pub mod render;
 pub mod serve;

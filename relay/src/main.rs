@@ -2,6 +2,7 @@
 
 mod commands;
 mod exit;
+mod progress;
 
 use std::process::ExitCode;
 
@@ -27,6 +28,8 @@ enum Command {
     Layout,
     Serve(commands::serve::Arguments),
     Check(chatmail_relay::check::Arguments),
+    Expire(commands::expire::Arguments),
+    Usage(commands::usage::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -56,6 +59,8 @@ fn run(command: &Command) -> Result<ExitCode, Failure> {
         Command::Render(arguments) => commands::render::run(arguments)?,
         Command::Layout => commands::layout::run()?,
         Command::Serve(arguments) => commands::serve::run(arguments)?,
+        Command::Expire(arguments) => commands::expire::run(arguments)?,
+        Command::Usage(arguments) => commands::usage::run(arguments)?,
         Command::Check(arguments) => {
             return commands::check::run(arguments).map(|ended| ExitCode::from(ended.code()));
         }

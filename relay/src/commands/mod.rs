@@ -2,6 +2,21 @@
 //! library.
 
 pub(crate) mod check;
+pub(crate) mod expire;
 pub(crate) mod layout;
 pub(crate) mod render;
 pub(crate) mod serve;
+pub(crate) mod usage;
+
+use std::io::Write;
+
+use crate::exit::{Exit, Failure};
+
+/// Writes the answer of a command to standard output.
+fn print(text: &str) -> Result<(), Failure> {
+    let mut output = std::io::stdout().lock();
+    let written = output
+        .write_all(text.as_bytes())
+        .and_then(|()| output.flush());
+    written.map_err(|why| Failure(Exit::CannotWrite, format!("standard output: {why}")))
+}
