@@ -548,6 +548,9 @@ void chatmail_bytes_free(chatmail_bytes_t *bytes);
  Spools push notifications for a message that was stored for `recipient`: one for each of its
  device tokens, none if the message is from the recipient itself. The push service picks them up.
 
+ It counts the message and its notifications in MAILBOXES_DIR/.chatmail/counters, where other
+ processes do so, too; it waits for them no longer than 50 ms, and then leaves the message uncounted.
+
  `from_header` is the value of the From header field as it stands in the message. `*spooled`
  becomes the number of notifications, often 0.
  */

@@ -2,7 +2,8 @@
 //!
 //! `MAILBOXES_DIR/.chatmail/counters` is text that `cat` shows and Prometheus reads: one line of
 //! 96 bytes for each counter, its name and its value, in the order of [`Counter`]. A line has its place
-//! for ever, so an increment reads and writes 21 bytes, under `flock`: 2 µs. No line holds an address.
+//! for ever, so an increment reads one and writes its 21 bytes of digits, under `flock`: 2 µs, and 10 µs
+//! on the processor where 50 processes count 2,500 times a second on two of them. No line holds an address.
 //!
 //! ```no_run
 //! use chatmail_core::config::Config;
@@ -162,11 +163,18 @@ impl Counters {
 
     /// Adds so many, as [`Counters::count`] does one. Nothing to add costs nothing.
     pub fn add(&self, counter: Counter, more: u64) {
-        if more > 0 {
-            let _ = self
-                .file
-                .locked(self.patience, |file| add(file, counter, more));
+        self.add_each(&[(counter, more)]);
+    }
+
+    /// Adds to several counters at the price of hardly more than one: the file is locked once.
+    pub fn add_each(&self, numbers: &[(Counter, u64)]) {
+        if numbers.iter().all(|(_, more)| *more == 0) {
+            return;
         }
+        let _ = self.file.locked(self.patience, |file| {
+            let mut numbers = numbers.iter().filter(|(_, more)| *more > 0);
+            numbers.try_for_each(|(counter, more)| add(file, *counter, *more))
+        });
     }
 
     /// Name and value of every counter, in the order of [`Counter::ALL`]. What was never counted is 0.

@@ -26,6 +26,10 @@ const FILE_MODE: u32 = 0o600;
 /// Between two tries while another process has the file: about as long as it needs for it.
 const PAUSE: Duration = Duration::from_micros(20);
 
+/// Before the first of them, others get the processor so often: the one that has the file may be
+/// waiting for it.
+const YIELDS: usize = 8;
+
 /// How often a file may be removed between `open` and `flock`, however short the time is.
 const TRIES: usize = 8;
 
@@ -166,11 +170,16 @@ impl Drop for Replacement<'_> {
 
 fn wait_for(file: &File, patience: Duration) -> io::Result<()> {
     let mut give_up = None;
+    let mut yields = 0..YIELDS;
     loop {
         match file.try_lock() {
             Ok(()) => return Ok(()),
             Err(TryLockError::Error(error)) => return Err(error),
             Err(TryLockError::WouldBlock) => {
+                if yields.next().is_some() {
+                    thread::yield_now();
+                    continue;
+                }
                 let now = Instant::now();
                 if now >= *give_up.get_or_insert(now + patience) {
                     let why = "another process does not let go of it";

@@ -6,6 +6,8 @@ use std::path::Path;
 use std::ptr;
 
 use chatmail_core::config::Config;
+#[cfg(feature = "push")]
+use chatmail_core::counters::Counters;
 
 use crate::error::chatmail_error_t;
 use crate::guard::{answer, status};
@@ -18,6 +20,9 @@ use crate::pointers::{CType, Owned, c_pointer, c_text};
 #[derive(Debug)]
 pub struct chatmail_config_t {
     pub(crate) config: Config,
+    /// Kept here, since whoever counts keeps the file open.
+    #[cfg(feature = "push")]
+    pub(crate) counters: Counters,
     warnings: Vec<CString>,
 }
 
@@ -43,7 +48,12 @@ pub unsafe extern "C" fn chatmail_config_load(
         let warnings = (config.unknown_keys.iter())
             .map(|key| c_text(format!("{}: unknown key {key}", path.display())))
             .collect();
-        out.give(chatmail_config_t { config, warnings });
+        out.give(chatmail_config_t {
+            #[cfg(feature = "push")]
+            counters: Counters::new(&config.mailboxes()),
+            config,
+            warnings,
+        });
         Ok(())
     })
 }

@@ -2,6 +2,7 @@
 
 use std::time::SystemTime;
 
+use chatmail_core::counters::Counter;
 use chatmail_core::push::notify_recipient;
 
 use crate::config::chatmail_config_t;
@@ -10,6 +11,9 @@ use crate::guard::status;
 
 /// Spools push notifications for a message that was stored for `recipient`: one for each of its
 /// device tokens, none if the message is from the recipient itself. The push service picks them up.
+///
+/// It counts the message and its notifications in MAILBOXES_DIR/.chatmail/counters, where other
+/// processes do so, too; it waits for them no longer than 50 ms, and then leaves the message uncounted.
 ///
 /// `from_header` is the value of the From header field as it stands in the message. `*spooled`
 /// becomes the number of notifications, often 0.
@@ -25,13 +29,18 @@ pub unsafe extern "C" fn chatmail_push_notify(
 ) -> i32 {
     status(err, || {
         let out = output!(spooled);
-        let config = &shared!(config).config;
+        let chatmail_config_t {
+            config, counters, ..
+        } = shared!(config);
         let recipient = bytes!(recipient, recipient_len);
         let from_header = bytes!(from_header, from_header_len);
-        out.set(
-            notify_recipient(config, recipient, from_header, SystemTime::now())
-                .map_err(chatmail_error_t::io)?,
-        );
+        let spooled = notify_recipient(config, recipient, from_header, SystemTime::now());
+        let notifications = spooled.as_ref().map_or(0, |number| *number as u64);
+        counters.add_each(&[
+            (Counter::Delivery, 1),
+            (Counter::PushSpooled, notifications),
+        ]);
+        out.set(spooled.map_err(chatmail_error_t::io)?);
         Ok(())
     })
 }

@@ -102,6 +102,11 @@ fn many_are_counted_at_once_and_never_past_the_end() {
     counters.add(Counter::ExpiredBytes, 5_000_000_000);
     counters.add(Counter::ExpiredBytes, 7);
     assert_eq!(value_of(&counters, Counter::ExpiredBytes), 5_000_000_007);
+    counters.add_each(&[(Counter::Delivery, 0), (Counter::PushSpooled, 0)]);
+    counters.add_each(&[(Counter::Delivery, 1), (Counter::PushSpooled, 0)]);
+    counters.add_each(&[(Counter::Delivery, 1), (Counter::PushSpooled, 3)]);
+    assert_eq!(value_of(&counters, Counter::Delivery), 2);
+    assert_eq!(value_of(&counters, Counter::PushSpooled), 3);
     counters.add(Counter::ExpiredBytes, u64::MAX);
     assert_eq!(value_of(&counters, Counter::ExpiredBytes), u64::MAX);
     assert_eq!(value_of(&counters, Counter::ExpiredMessages), 0);
@@ -215,4 +220,85 @@ fn eight_processes_and_their_threads_lose_nothing() {
         assert!(child.wait().unwrap().success());
     }
     assert_eq!(value_of(&counters, Counter::LoginKnown), 10 * EACH);
+}
+
+const PAUSE: &str = "CHATMAIL_TEST_COUNTERS_PAUSE";
+
+/// Not a test by itself: what each process of the next one does. Prints nanoseconds: those on the
+/// processor for one count, and those that each took.
+#[test]
+fn child_counts_now_and_then() {
+    let Ok(pause) = std::env::var(PAUSE) else {
+        return;
+    };
+    let pause = Duration::from_micros(pause.parse().unwrap());
+    let counters = patient(counters(std::env::var_os(CHILD).unwrap().into()));
+    let rounds = |work: &dyn Fn()| -> (u64, Vec<u64>) {
+        let on_processor = || {
+            let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+            time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+        };
+        let before = on_processor();
+        let times = (0..200).map(|_| {
+            thread::sleep(pause);
+            let start = Instant::now();
+            work();
+            start.elapsed().as_nanos() as u64
+        });
+        let times = times.collect();
+        (on_processor() - before, times)
+    };
+    let (pauses, _) = rounds(&|| ());
+    let (all, times) = rounds(&|| counters.count(Counter::Delivery));
+    println!("\nCOUNTED {} {times:?}", all.saturating_sub(pauses) / 200);
+}
+
+/// `cargo test --release -p chatmail-core --lib -- --ignored --nocapture fifty_processes`
+#[test]
+#[ignore = "a measurement"]
+fn what_a_count_costs_among_fifty_processes() {
+    for pause in [0, 1_000, 10_000, 50_000] {
+        for shared in [false, true] {
+            let relays: Vec<_> = (0..50).map(|_| Relay::new()).collect();
+            let children = relays.iter().map(|own| {
+                let relay = if shared { &relays[0] } else { own };
+                Command::new(std::env::current_exe().unwrap())
+                    .args(["--exact", "counters::tests::child_counts_now_and_then"])
+                    .args(["--quiet", "--nocapture"])
+                    .env(CHILD, relay.base.path())
+                    .env(PAUSE, pause.to_string())
+                    .stdout(std::process::Stdio::piped())
+                    .spawn()
+                    .unwrap()
+            });
+            let (mut times, mut used) = (Vec::new(), 0);
+            for child in children.collect::<Vec<_>>() {
+                let output = String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap();
+                let line = output
+                    .lines()
+                    .find_map(|line| line.strip_prefix("COUNTED "));
+                let (own, all) = line.unwrap().split_once(' ').unwrap();
+                used += own.parse::<u64>().unwrap() / 50;
+                let all = all.trim_matches(['[', ']']).split(", ");
+                times.extend(all.map(|time| time.parse::<u64>().unwrap()));
+            }
+            times.sort_unstable();
+            let micros = |nanos: u64| nanos as f64 / 1000.0;
+            let part = |percent| micros(times[times.len() * percent / 100]);
+            println!(
+                "every {pause} us, {}: median {:.1} us, 90 % {:.1}, 99 % {:.1}, mean {:.1}; on the \
+                 processor {:.1}",
+                if shared {
+                    "one file"
+                } else {
+                    "a file for each"
+                },
+                part(50),
+                part(90),
+                part(99),
+                micros(times.iter().sum::<u64>() / times.len() as u64),
+                micros(used)
+            );
+        }
+    }
 }

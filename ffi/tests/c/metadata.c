@@ -69,6 +69,22 @@ static int spool_files(void)
     return count;
 }
 
+/* What the file of counters says; -1 if it says nothing. */
+static long counted(const char *counter)
+{
+    char name[64];
+    long value = -1, number;
+    FILE *file = fopen(in_dir("mail/.chatmail/counters"), "r");
+    if (file == NULL)
+        return -1;
+    while (fscanf(file, "%63s %ld", name, &number) == 2) {
+        if (strcmp(name, counter) == 0)
+            value = number;
+    }
+    fclose(file);
+    return value;
+}
+
 static void new_mail_is_told_to_each_device(const chatmail_config_t *config)
 {
     chatmail_error_t *err = NULL;
@@ -81,6 +97,8 @@ static void new_mail_is_told_to_each_device(const chatmail_config_t *config)
     CHECK(spooled == 0 && spool_files() == 0);
     CHECK_OK(chatmail_push_notify(config, BYTES(ALICE), BYTES("bob@chat.test"), &spooled, &err));
     CHECK(spooled == 2 && spool_files() == 2);
+    CHECK(counted("chatmail_deliveries_total") == 3);
+    CHECK(counted("chatmail_push_spooled_total") == 2);
 }
 
 void metadata_and_push(const chatmail_config_t *config)
