@@ -10,9 +10,14 @@
    told after the half second, as without this file. No file descriptor is
    added.
 
-   Having read a directory in the second in which it changed, Dovecot does not
-   always read it again for a change in the same second: the sooner the look,
-   the likelier. So there is another look when that second is over. */
+   Dovecot tells from the time of a directory whether it has to read it again,
+   and cannot tell a change that comes while it reads, or in the same tick of the
+   clock, from the one it reads for: the sooner the look, the likelier. A message
+   that came so lies in "new" after all the others have been moved to "cur". So
+   before each look, if there is something in "new", the directory gets a new
+   time. What is missed in "cur" are files that other software than Dovecot
+   removes: for them there is one more look, when Dovecot no longer trusts what it
+   read in the second of a change. */
 
 #include "chatmail-plugin.h"
 
@@ -21,13 +26,18 @@
 #include "mail-storage-private.h"
 #include "mail-storage-hooks.h"
 
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+
 /* A delivery is a rename; a client's own move between two folders several. */
 #define CHATMAIL_IDLE_MIN_MSECS 2
 /* What Dovecot waits. */
 #define CHATMAIL_IDLE_MAX_MSECS 500
-/* After the last change: past the second it was in, by the clock of the file
-   system, which may be a tick late. */
-#define CHATMAIL_IDLE_AGAIN_MSECS 1500
+/* After the last change. Dovecot reads once more what it read in the second of a
+   change as soon as its clock is two seconds further (MAILDIR_SYNC_SECS); and it
+   read that after CHATMAIL_IDLE_MAX_MSECS at the latest. */
+#define CHATMAIL_IDLE_AGAIN_MSECS (2000 + CHATMAIL_IDLE_MAX_MSECS)
 
 #define CHATMAIL_IDLE_CONTEXT(obj) \
 	MODULE_CONTEXT(obj, chatmail_idle_module)
@@ -51,6 +61,36 @@ static MODULE_CONTEXT_DEFINE_INIT(chatmail_idle_module,
    serves one session at a time, and is forgotten when a watch begins. */
 static unsigned int chatmail_idle_msecs = CHATMAIL_IDLE_MIN_MSECS;
 
+static bool chatmail_idle_has_files(DIR *dir)
+{
+	const struct dirent *entry;
+
+	while ((entry = readdir(dir)) != NULL) {
+		if (entry->d_name[0] != '.')
+			return TRUE;
+	}
+	return FALSE;
+}
+
+/* Makes Dovecot read "new" at its next look, if there is something to read. If
+   that fails, it is as without: a few are told late. */
+static void chatmail_idle_have_new_read(struct mailbox *box)
+{
+	/* Finer than the clock of the file system: no change has the same. */
+	struct timespec times[2] = { { .tv_nsec = UTIME_OMIT } };
+	DIR *dir;
+
+	T_BEGIN {
+		dir = opendir(t_strconcat(mailbox_get_path(box), "/new", NULL));
+	} T_END;
+	if (dir == NULL)
+		return;
+	if (chatmail_idle_has_files(dir) &&
+	    clock_gettime(CLOCK_REALTIME, &times[1]) == 0)
+		(void)futimens(dirfd(dir), times);
+	(void)closedir(dir);
+}
+
 static void chatmail_idle_look(struct mailbox *box)
 {
 	struct chatmail_idle_mailbox *cbox = CHATMAIL_IDLE_CONTEXT_REQUIRE(box);
@@ -59,6 +99,7 @@ static void chatmail_idle_look(struct mailbox *box)
 
 	cbox->pending = FALSE;
 	timeout_remove(&box->to_notify_delay);
+	chatmail_idle_have_new_read(box);
 	i_gettimeofday(&start);
 	box->notify_callback(box, box->notify_context);
 	/* The mailbox may be gone by now. */
@@ -74,7 +115,19 @@ static void chatmail_idle_look_again(struct mailbox *box)
 	struct chatmail_idle_mailbox *cbox = CHATMAIL_IDLE_CONTEXT_REQUIRE(box);
 
 	timeout_remove(&cbox->to_again);
+	chatmail_idle_have_new_read(box);
 	box->notify_callback(box, box->notify_context);
+}
+
+static void
+chatmail_idle_plan_again(struct chatmail_idle_mailbox *cbox, struct mailbox *box)
+{
+	if (cbox->to_again != NULL)
+		timeout_reset(cbox->to_again);
+	else {
+		cbox->to_again = timeout_add_short(CHATMAIL_IDLE_AGAIN_MSECS,
+						   chatmail_idle_look_again, box);
+	}
 }
 
 static void chatmail_idle_changed(struct mailbox *box)
@@ -84,12 +137,7 @@ static void chatmail_idle_changed(struct mailbox *box)
 	/* The slow poll, for file systems without inotify. */
 	if (box->to_notify != NULL)
 		timeout_reset(box->to_notify);
-	if (cbox->to_again != NULL)
-		timeout_reset(cbox->to_again);
-	else {
-		cbox->to_again = timeout_add_short(CHATMAIL_IDLE_AGAIN_MSECS,
-						   chatmail_idle_look_again, box);
-	}
+	chatmail_idle_plan_again(cbox, box);
 	if (box->to_notify_delay != NULL) {
 		if (cbox->pending)
 			return;
@@ -124,6 +172,10 @@ static void chatmail_idle_notify_changes(struct mailbox *box)
 	(void)io_add_notify(t_strconcat(path, "/cur", NULL),
 			    chatmail_idle_changed, box, &cbox->io_cur);
 	chatmail_idle_msecs = CHATMAIL_IDLE_MIN_MSECS;
+	/* What came before, and was missed like that. For IDLE, Dovecot looks as
+	   soon as it watches. */
+	chatmail_idle_have_new_read(box);
+	chatmail_idle_plan_again(cbox, box);
 }
 
 static void chatmail_idle_close(struct mailbox *box)

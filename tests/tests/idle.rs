@@ -4,7 +4,10 @@
 //! a busy machine and break without the plugin.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File, FileTimes};
+use std::os::unix::fs::{MetadataExt, chown};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -16,6 +19,9 @@ use chatmail_tests::lmtp::Lmtp;
 use chatmail_tests::{Instance, Mail, process, wait};
 
 const AT_ONCE: Duration = Duration::from_millis(250);
+
+/// Dovecot looks every half minute whether it has missed something.
+const LOST: Duration = Duration::from_secs(15);
 
 const ROUNDS: usize = 11;
 
@@ -104,7 +110,51 @@ fn what_another_session_does_is_told_at_once_in_any_folder() {
 }
 
 #[test]
-fn what_goes_in_the_second_it_came_is_told_too() {
+fn what_comes_in_the_tick_in_which_a_directory_was_read_is_told_at_once() {
+    let relay = Instance::start();
+    let bob = relay.account("bob");
+    let mut lmtp = Lmtp::connect(relay.endpoints()).expect("LMTP");
+    let mut imap = selected(&relay, &bob, "INBOX");
+    let mut idle = imap.idle().expect("IDLE");
+    let new = relay.mailbox(&bob).join("new");
+    let told = (1..=ROUNDS).map(|count| {
+        deliver(&mut lmtp, &bob);
+        until(|| idle.line().expect("IDLE"), &exists(2 * count - 1));
+        let message = prepared(&relay, &bob);
+        // As a delivery that finds the lock taken, because Dovecot is just reading.
+        in_the_same_tick(&new, || {
+            fs::rename(&message, new.join(message.file_name().expect("name"))).expect("message");
+        });
+        let since = Instant::now();
+        until(|| idle.line().expect("IDLE"), &exists(2 * count));
+        since.elapsed()
+    });
+    let told: Vec<_> = told.collect();
+    assert!(told.iter().max() < Some(&LOST), "{told:?}");
+    at_once(told);
+}
+
+#[test]
+fn what_comes_in_the_tick_of_a_select_is_told_when_the_client_idles() {
+    let relay = Instance::start();
+    let bob = relay.account("bob");
+    let mut lmtp = Lmtp::connect(relay.endpoints()).expect("LMTP");
+    let mut imap = selected(&relay, &bob, "INBOX");
+    deliver(&mut lmtp, &bob);
+    command(&mut imap, "NOOP");
+    let new = relay.mailbox(&bob).join("new");
+    let message = prepared(&relay, &bob);
+    in_the_same_tick(&new, || {
+        fs::rename(&message, new.join(message.file_name().expect("name"))).expect("message");
+    });
+    let since = Instant::now();
+    let mut idle = imap.idle().expect("IDLE");
+    until(|| idle.line().expect("IDLE"), "2 EXISTS");
+    assert!(since.elapsed() < LOST, "{:?}", since.elapsed());
+}
+
+#[test]
+fn what_goes_in_the_tick_in_which_a_directory_was_read_is_told_too() {
     let relay = Instance::start();
     let bob = relay.account("bob");
     let mut lmtp = Lmtp::connect(relay.endpoints()).expect("LMTP");
@@ -113,11 +163,56 @@ fn what_goes_in_the_second_it_came_is_told_too() {
     for _ in 0..5 {
         deliver(&mut lmtp, &bob);
         until(|| idle.line().expect("IDLE"), "1 EXISTS");
-        // As expiry and other software do it. Dovecot has just read the directory.
-        remove_messages(&relay, &bob);
+        // As expiry and other software do it.
+        in_the_same_tick(&relay.mailbox(&bob).join("cur"), || {
+            remove_messages(&relay, &bob);
+        });
+        let since = Instant::now();
         until(|| idle.line().expect("IDLE"), "1 EXPUNGE");
+        assert!(since.elapsed() < LOST, "{:?}", since.elapsed());
     }
     idle.done().expect("DONE");
+}
+
+#[test]
+fn a_client_that_fetches_and_removes_what_comes_hears_of_all() {
+    let relay = Instance::start();
+    let bob = relay.account("bob");
+    let mut senders = [(); 2].map(|()| Lmtp::connect(relay.endpoints()).expect("LMTP"));
+    let mut imap = selected(&relay, &bob, "INBOX");
+    let mut told = Vec::new();
+    for round in 0..4 * ROUNDS as u64 {
+        let since = thread::scope(|scope| {
+            let client = scope.spawn(|| take_two_messages(&mut imap));
+            let [first, second] = &mut senders;
+            scope.spawn(|| deliver(first, &bob));
+            // At any moment of what the client does because of the first.
+            thread::sleep(Duration::from_micros(577 * round % 20_000));
+            deliver(second, &bob);
+            let since = Instant::now();
+            client.join().expect("client");
+            since.elapsed()
+        });
+        told.push(since);
+    }
+    assert!(told.iter().max() < Some(&LOST), "{told:?}");
+    at_once(told);
+}
+
+/// As Delta Chat does with what it does not leave on the server.
+fn take_two_messages(imap: &mut Imap) {
+    let mut taken = 0;
+    while taken < 2 {
+        let count = imap.inbox().expect("INBOX").len();
+        if count == 0 {
+            imap.idle_until(|line| line.ends_with(" EXISTS"))
+                .expect("IDLE");
+            continue;
+        }
+        command(imap, &format!("STORE 1:{count} +FLAGS (\\Deleted)"));
+        command(imap, "CLOSE");
+        taken += count;
+    }
 }
 
 #[test]
@@ -299,6 +394,38 @@ fn command(imap: &mut Imap, command: &str) {
     if let Err(error) = imap.command(command).and_then(|answer| answer.ok()) {
         panic!("{command}: {error}");
     }
+}
+
+fn exists(count: usize) -> String {
+    format!("{count} EXISTS")
+}
+
+/// Changes a directory, which looks afterwards as if it had not been changed: its time has the
+/// resolution of a tick of the clock.
+fn in_the_same_tick(directory: &Path, change: impl FnOnce()) {
+    let directory = File::open(directory).expect("directory");
+    let time = directory
+        .metadata()
+        .and_then(|metadata| metadata.modified());
+    change();
+    let times = FileTimes::new().set_modified(time.expect("time"));
+    directory.set_times(times).expect("time");
+}
+
+/// A message that is not yet in the INBOX: a copy of one that is, below `tmp`.
+fn prepared(relay: &Instance, account: &Account) -> PathBuf {
+    static NUMBER: AtomicUsize = AtomicUsize::new(0);
+    let mailbox = relay.mailbox(account);
+    let mut messages = fs::read_dir(mailbox.join("cur")).expect("maildir");
+    let message = messages.next().expect("a message").expect("maildir").path();
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    let copy = mailbox
+        .join("tmp")
+        .join(format!("1775324677.M{number}P1.test"));
+    fs::copy(message, &copy).expect("message");
+    let owner = fs::metadata(mailbox).expect("maildir");
+    chown(&copy, Some(owner.uid()), Some(owner.gid())).expect("message");
+    copy
 }
 
 fn remove_messages(relay: &Instance, account: &Account) {
