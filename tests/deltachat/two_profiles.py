@@ -19,6 +19,9 @@ from deltachat_rpc_client import DeltaChat, Rpc
 
 MESSAGES = 10
 DEADLINE = 150
+# A client sends three messages at once, then one a second; more would wait in the client.
+BURST = 3
+PACE = 1.1
 
 
 def main():
@@ -45,11 +48,14 @@ def main():
         [alice_contact] = bob.get_contacts()
         bob_chat = alice_contact.create_chat()
         times = []
+        time.sleep(BURST * PACE)
         for number in range(MESSAGES):
+            begin = time.monotonic()
             for chat, receiver in ((alice_chat, bob), (bob_chat, alice)):
                 stage.begin(f"message {number} to {receiver.get_config('displayname')}")
                 exchange(chat, receiver, f"Lunch at {number}?")
                 times.append(stage.elapsed())
+            time.sleep(max(0, begin + PACE - time.monotonic()))
 
     print(
         json.dumps(
