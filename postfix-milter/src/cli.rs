@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use chatmail_milter::Endpoint;
+use chatmail_sockets::access::mode;
 use clap::{Parser, ValueEnum};
 use tracing::level_filters::LevelFilter;
 
@@ -68,13 +69,6 @@ impl LogLevel {
     }
 }
 
-fn mode(text: &str) -> Result<u32, String> {
-    match u32::from_str_radix(text, 8) {
-        Ok(mode) if mode <= 0o777 => Ok(mode),
-        _ => Err("not an octal mode between 0 and 0777".to_owned()),
-    }
-}
-
 const MANUAL: &str = "\
 In Postfix's master.cf, one line for each service and one socket for each direction:
 
@@ -115,12 +109,5 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn a_socket_mode_is_octal() {
-        assert_eq!(mode("0660"), Ok(0o660));
-        assert!(mode("0999").is_err());
-        assert!(mode("10777").is_err());
     }
 }

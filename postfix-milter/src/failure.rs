@@ -2,6 +2,8 @@
 
 use std::io;
 
+use chatmail_sockets::{Kind, Problem};
+
 /// sysexits(3).
 pub(crate) mod exit {
     pub(crate) const USAGE: u8 = 64;
@@ -30,5 +32,17 @@ impl Failure {
     /// A call to the system that should have worked.
     pub(crate) fn system(error: io::Error) -> Failure {
         Failure::new(exit::OS_ERROR, error.to_string())
+    }
+}
+
+impl From<Problem> for Failure {
+    fn from(problem: Problem) -> Failure {
+        let exit = match problem.kind {
+            Kind::Usage => exit::USAGE,
+            Kind::CannotCreate => exit::CANNOT_CREATE,
+            Kind::InUse => exit::TEMPORARY_FAILURE,
+            Kind::System => exit::OS_ERROR,
+        };
+        Failure::new(exit, problem.to_string())
     }
 }

@@ -14,7 +14,6 @@
 //! | [`dkim`] | signatures: ours on what leaves, others' on what comes |
 //! | [`policy`] | what all sessions share: the rules of the moment, the rate limit |
 //! | [`metrics`] | what is counted |
-//! | [`listener`] | Unix and TCP sockets |
 //! | [`server`] | [`run`]: connections and the orderly end |
 //!
 //! # Invariants
@@ -32,14 +31,13 @@
 
 pub mod conversation;
 pub mod dkim;
-pub mod listener;
 pub mod metrics;
 pub mod policy;
 pub mod protocol;
 pub mod server;
 pub mod session;
 
-pub use listener::{Access, Endpoint, Listener};
+pub use chatmail_sockets::{Access, Endpoint, Listener};
 pub use metrics::Metrics;
 pub use policy::Policy;
 pub use server::{Listeners, run};

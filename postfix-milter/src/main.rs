@@ -4,9 +4,7 @@
 
 mod cli;
 mod failure;
-mod sockets;
 
-use std::fs;
 use std::io;
 use std::path::Path;
 use std::process::ExitCode;
@@ -15,6 +13,8 @@ use std::thread::available_parallelism;
 
 use chatmail_core::config::Config;
 use chatmail_milter::{Access, Endpoint, Listeners, Policy, metrics, run};
+use chatmail_sockets::access::group_id;
+use chatmail_sockets::{Inherited, Need};
 use clap::Parser;
 use clap::error::ErrorKind;
 use rustix::process::{Resource, getrlimit, setrlimit};
@@ -28,7 +28,6 @@ use tracing_subscriber::{Layer, fmt, registry};
 
 use crate::cli::{Cli, LogLevel};
 use crate::failure::{Failure, exit};
-use crate::sockets::{Inherited, Need};
 
 /// Of what a message costs, Postfix spends more than half. More threads wake each other for nothing,
 /// which is dear with large messages.
@@ -45,6 +44,12 @@ const OUTGOING: &str = "outgoing";
 const INCOMING: &str = "incoming";
 const INTERNAL: &str = "internal";
 const METRICS: &str = "metrics";
+const SOCKETS: [(&str, Need); 4] = [
+    (OUTGOING, Need::Required),
+    (INCOMING, Need::Required),
+    (INTERNAL, Need::Optional),
+    (METRICS, Need::Optional),
+];
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -67,13 +72,9 @@ fn main() -> ExitCode {
 }
 
 fn daemon(cli: &Cli) -> Result<(), Failure> {
-    let mut sockets = Inherited::from_env(&[OUTGOING, INCOMING, INTERNAL, METRICS])?;
-    for (name, endpoint, need) in [
-        (OUTGOING, &cli.outgoing, Need::Required),
-        (INCOMING, &cli.incoming, Need::Required),
-        (INTERNAL, &cli.internal, Need::Optional),
-        (METRICS, &cli.metrics, Need::Optional),
-    ] {
+    let mut sockets = Inherited::from_env(&SOCKETS)?;
+    let endpoints = [&cli.outgoing, &cli.incoming, &cli.internal, &cli.metrics];
+    for ((name, need), endpoint) in SOCKETS.into_iter().zip(endpoints) {
         sockets.check(name, endpoint.is_some(), need)?;
     }
     let config = configuration(&cli.config)?;
@@ -176,25 +177,6 @@ fn report_unknown_keys(config: &Config) {
     for key in &config.unknown_keys {
         warn!(file = %config.path.display(), key, "unknown key");
     }
-}
-
-/// The id of a group in /etc/group, or a number.
-fn group_id(group: &str) -> Result<u32, Failure> {
-    if let Ok(id) = group.parse() {
-        return Ok(id);
-    }
-    let listed = fs::read_to_string("/etc/group").unwrap_or_default();
-    let id = listed.lines().find_map(|line| {
-        let mut fields = line.split(':');
-        (fields.next() == Some(group))
-            .then(|| fields.nth(1)?.parse().ok())
-            .flatten()
-    });
-    id.ok_or_else(|| {
-        let message =
-            format!("--socket-group {group}: no such group in /etc/group; a number works too");
-        Failure::new(exit::USAGE, message)
-    })
 }
 
 /// Each SMTP session holds one descriptor here, and 1024 are soon used up.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use chatmail_sockets::{Listener, Stream};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -15,7 +16,6 @@ use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
 
 use crate::conversation::{Conversation, Flow};
-use crate::listener::{Listener, Stream};
 use crate::policy::Policy;
 use crate::session::Route;
 

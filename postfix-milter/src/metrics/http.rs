@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
+use chatmail_sockets::{Listener, Stream};
 use hyper::body::Incoming;
 use hyper::header::{ALLOW, CONTENT_TYPE, HeaderName, HeaderValue};
 use hyper::server::conn::http1;
@@ -13,8 +14,6 @@ use hyper_util::rt::TokioIo;
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 use tracing::{debug, warn};
-
-use crate::listener::{Listener, Stream};
 
 const OPEN_METRICS: HeaderValue =
     HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
@@ -102,7 +101,7 @@ fn answer(request: &Request<Incoming>, encode: impl Fn() -> String) -> Response<
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::listener::{Access, Endpoint};
+    use chatmail_sockets::{Access, Endpoint};
     use std::net::SocketAddr;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpStream;

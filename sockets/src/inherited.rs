@@ -1,24 +1,29 @@
-//! The daemon's sockets: named on the command line, or passed on by systemd under the same names.
+//! A service's sockets: named on the command line, or passed on by systemd under the same names.
 
 use std::env;
 use std::io;
 
-use chatmail_milter::{Access, Endpoint, Listener};
 use listenfd::ListenFd;
 
-use crate::failure::{Failure, exit};
+use crate::access::Access;
+use crate::listener::{Endpoint, Listener};
+use crate::problem::{Kind, Problem};
 
 /// Sockets that are open already: `LISTEN_FDS` and `LISTEN_FDNAMES`, as in sd_listen_fds(3).
-pub(crate) struct Inherited {
+pub struct Inherited {
     names: Vec<String>,
     sockets: ListenFd,
 }
 
-/// Whether the daemon can do without a socket.
+/// Whether a service can do without a socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Need {
+pub enum Need {
+    /// No.
     Required,
+    /// Yes.
     Optional,
+    /// Yes, and there may be several.
+    Any,
 }
 
 impl Inherited {
@@ -27,8 +32,8 @@ impl Inherited {
     ///
     /// # Errors
     ///
-    /// There is a socket with a name that is none of `known`, or two of one name.
-    pub(crate) fn from_env(known: &[&str]) -> Result<Inherited, Failure> {
+    /// There is a socket with a name that is none of `known`, or two of one name that may be there once.
+    pub fn from_env(known: &[(&str, Need)]) -> Result<Inherited, Problem> {
         let sockets = ListenFd::from_env();
         let names = match sockets.len() {
             0 => Vec::new(),
@@ -38,30 +43,33 @@ impl Inherited {
             ),
         };
         for (index, name) in names.iter().enumerate() {
-            let problem = if !known.contains(&name.as_str()) {
-                format!(
-                    "has FileDescriptorName={name}: one of {} is expected",
-                    known.join(", ")
-                )
-            } else if names[..index].contains(name) {
-                format!("is the second one with FileDescriptorName={name}")
-            } else {
-                continue;
+            let need = known.iter().find(|(known, _)| known == name);
+            let again = names.iter().take(index).any(|earlier| earlier == name);
+            let problem = match need {
+                None => {
+                    let known: Vec<_> = known.iter().map(|(name, _)| *name).collect();
+                    let known = known.join(", ");
+                    format!("has FileDescriptorName={name}: one of {known} is expected")
+                }
+                Some((_, Need::Required | Need::Optional)) if again => {
+                    format!("is the second one with FileDescriptorName={name}")
+                }
+                Some(_) => continue,
             };
-            return Err(Failure::new(
-                exit::USAGE,
+            return Err(Problem::new(
+                Kind::Usage,
                 format!("socket {} passed on by systemd {problem}", index + 1),
             ));
         }
         Ok(Inherited { names, sockets })
     }
 
-    /// Whether the socket of this name is there exactly once: passed on, or on the command line.
+    /// Whether the socket of this name is either passed on or on the command line.
     ///
     /// # Errors
     ///
-    /// It is there twice; or not at all, and is needed.
-    pub(crate) fn check(&self, name: &str, option: bool, need: Need) -> Result<(), Failure> {
+    /// It is both; or neither, and is needed.
+    pub fn check(&self, name: &str, option: bool, need: Need) -> Result<(), Problem> {
         let message = match (self.index(name), option) {
             (Some(_), true) => {
                 format!("--{name}: systemd passes this socket on; give one or the other")
@@ -72,7 +80,7 @@ impl Inherited {
             ),
             _ => return Ok(()),
         };
-        Err(Failure::new(exit::USAGE, message))
+        Err(Problem::new(Kind::Usage, message))
     }
 
     /// The socket of this name: passed on, or made at `endpoint`, or none.
@@ -80,27 +88,55 @@ impl Inherited {
     /// # Errors
     ///
     /// It cannot be made or used.
-    pub(crate) fn listener(
+    pub fn listener(
         &mut self,
         name: &str,
         endpoint: Option<&Endpoint>,
         access: Access,
-    ) -> Result<Option<Listener>, Failure> {
+    ) -> Result<Option<Listener>, Problem> {
         match (self.index(name), endpoint) {
-            (Some(index), _) => self.take(index).map(Some).map_err(|error| {
-                let message = format!("socket '{name}' passed on by systemd: {error}");
-                Failure::new(exit::OS_ERROR, message)
-            }),
+            (Some(index), _) => self.take(name, index).map(Some),
             (None, Some(endpoint)) => bind(endpoint, access).map(Some),
             (None, None) => Ok(None),
         }
+    }
+
+    /// All sockets of this name: passed on, or made at `endpoints`, or none.
+    ///
+    /// # Errors
+    ///
+    /// One cannot be made or used.
+    pub fn listeners(
+        &mut self,
+        name: &str,
+        endpoints: &[Endpoint],
+        access: Access,
+    ) -> Result<Vec<Listener>, Problem> {
+        let passed_on: Vec<usize> = (0..self.names.len())
+            .filter(|index| self.names.get(*index).is_some_and(|known| known == name))
+            .collect();
+        let mut listeners = Vec::new();
+        for index in passed_on {
+            listeners.push(self.take(name, index)?);
+        }
+        for endpoint in endpoints {
+            listeners.push(bind(endpoint, access)?);
+        }
+        Ok(listeners)
     }
 
     fn index(&self, name: &str) -> Option<usize> {
         self.names.iter().position(|known| known == name)
     }
 
-    fn take(&mut self, index: usize) -> io::Result<Listener> {
+    fn take(&mut self, name: &str, index: usize) -> Result<Listener, Problem> {
+        self.take_either(index).map_err(|error| {
+            let message = format!("socket '{name}' passed on by systemd: {error}");
+            Problem::new(Kind::System, message)
+        })
+    }
+
+    fn take_either(&mut self, index: usize) -> io::Result<Listener> {
         let taken = || io::Error::other("it is gone");
         // Which of the two it is, the one that does not fit says without a change.
         match self.sockets.take_unix_listener(index) {
@@ -121,13 +157,13 @@ fn names(listed: &str, sockets: usize) -> Vec<String> {
         .collect()
 }
 
-fn bind(endpoint: &Endpoint, access: Access) -> Result<Listener, Failure> {
+fn bind(endpoint: &Endpoint, access: Access) -> Result<Listener, Problem> {
     Listener::bind(endpoint, access).map_err(|error| {
-        let exit = match error.kind() {
-            io::ErrorKind::AddrInUse => exit::TEMPORARY_FAILURE,
-            _ => exit::CANNOT_CREATE,
+        let kind = match error.kind() {
+            io::ErrorKind::AddrInUse => Kind::InUse,
+            _ => Kind::CannotCreate,
         };
-        Failure::new(exit, format!("{endpoint}: {error}"))
+        Problem::new(kind, format!("{endpoint}: {error}"))
     })
 }
 

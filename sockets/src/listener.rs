@@ -1,9 +1,9 @@
-//! The sockets the MTA connects to.
+//! Sockets that take connections.
 
 use std::fmt;
 use std::fs;
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
@@ -12,6 +12,8 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+
+use crate::access::Access;
 
 /// Where a socket is: `unix:/path` or `inet:port@host`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,15 +70,6 @@ impl fmt::Display for Endpoint {
             Endpoint::Inet { port, host } => write!(f, "inet:{port}@{host}"),
         }
     }
-}
-
-/// Who may connect to Unix sockets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Access {
-    /// Permission bits.
-    pub mode: u32,
-    /// Group id; `None` leaves the group as it is.
-    pub group: Option<u32>,
 }
 
 /// A socket that takes connections. Dropping it removes a Unix socket's file.
@@ -167,7 +160,12 @@ impl Listener {
         }
     }
 
-    pub(crate) async fn accept(&self) -> io::Result<Stream> {
+    /// The next connection.
+    ///
+    /// # Errors
+    ///
+    /// From the system, for want of descriptors above all. The next call may work.
+    pub async fn accept(&self) -> io::Result<Stream> {
         match &self.socket {
             Socket::Unix { listener, .. } => Ok(Stream::Unix(listener.accept().await?.0)),
             Socket::Inet(listener) => {
@@ -234,11 +232,23 @@ impl Drop for SocketFile {
     }
 }
 
-/// A connection of the MTA.
+/// A connection.
 #[derive(Debug)]
-pub(crate) enum Stream {
+pub enum Stream {
+    /// From this host.
     Unix(UnixStream),
+    /// From anywhere the port can be reached.
     Inet(TcpStream),
+}
+
+impl Stream {
+    /// The address at the other end; `None` for a Unix socket, and for a connection that is gone.
+    pub fn peer_ip(&self) -> Option<IpAddr> {
+        match self {
+            Stream::Unix(_) => None,
+            Stream::Inet(stream) => stream.peer_addr().ok().map(|peer| peer.ip()),
+        }
+    }
 }
 
 impl AsyncRead for Stream {
