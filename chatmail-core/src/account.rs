@@ -176,6 +176,31 @@ impl Refusal {
         }
     }
 
+    /// What Delta Chat shows to its user.
+    pub fn reply(&self) -> &'static str {
+        match self {
+            Refusal::NotInvited(NotInvited::Unknown) => "This invitation is not known.",
+            Refusal::NotInvited(NotInvited::Expired) => "This invitation has expired.",
+            Refusal::NotInvited(NotInvited::UsedUp) => "This invitation has been used already.",
+            Refusal::NotCreated(rule) => match rule {
+                NotCreated::SwitchedOff | NotCreated::Closed | NotCreated::Automatic => {
+                    "This relay takes no new accounts."
+                }
+                NotCreated::InviteOnly => "New accounts at this relay need an invitation.",
+                NotCreated::NetworkRate => {
+                    "Too many new accounts from your network. Please try again later."
+                }
+                NotCreated::TotalRate => "Too many new accounts. Please try again later.",
+                NotCreated::Load(_) | NotCreated::Memory(_) | NotCreated::Disk(_) => {
+                    "This relay is busy. Please try again later."
+                }
+                NotCreated::Password
+                | NotCreated::LocalpartLength
+                | NotCreated::LocalpartCharacters => "This relay cannot make accounts now.",
+            },
+        }
+    }
+
     /// Whether a good invitation would help.
     fn lacks_invitation(&self) -> bool {
         matches!(

@@ -13,7 +13,7 @@
 
 use std::fmt;
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -88,6 +88,8 @@ pub struct Config {
     pub max_network_signups_per_hour: HourlyRate,
     /// New addresses per hour. Ours; default 1000.
     pub max_signups_per_hour: HourlyRate,
+    /// TCP peers that tell the client's address in `X-Forwarded-For`. Ours; default `127.0.0.1 ::1`.
+    pub trusted_proxies: Vec<IpAddr>,
     /// Dovecot's `process_limit` for imap.
     pub max_imap_connections: u32,
     /// Postfix's process limit on submission and smtps; one client may have a fifth of it.
@@ -205,6 +207,7 @@ impl Config {
             max_network_signups_per_hour: params
                 .read("max_network_signups_per_hour", values::hourly_rate)?,
             max_signups_per_hour: params.read("max_signups_per_hour", values::hourly_rate)?,
+            trusted_proxies: params.read("trusted_proxies", values::ip_addresses)?,
             max_imap_connections: params.read("max_imap_connections", values::number)?,
             max_smtp_connections: params.read("max_smtp_connections", values::number)?,
             disable_ipv6: params.read("disable_ipv6", values::switch)?,

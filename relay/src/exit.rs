@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use chatmail_core::config::Config;
+use chatmail_sockets::{Kind, Problem};
 
 /// sysexits(3).
 #[derive(Debug, Clone, Copy)]
@@ -10,6 +11,7 @@ pub(crate) enum Exit {
     Refused = 1,
     Usage = 64,
     Unavailable = 69,
+    System = 71,
     CannotCreate = 73,
     CannotWrite = 74,
     TemporaryFailure = 75,
@@ -24,6 +26,18 @@ impl Failure {
     /// Wrong chatmail.ini or another file of the operator's.
     pub(crate) fn configuration(why: impl ToString) -> Failure {
         Failure(Exit::Configuration, why.to_string())
+    }
+}
+
+impl From<Problem> for Failure {
+    fn from(problem: Problem) -> Failure {
+        let exit = match problem.kind {
+            Kind::Usage => Exit::Usage,
+            Kind::CannotCreate => Exit::CannotCreate,
+            Kind::InUse => Exit::TemporaryFailure,
+            Kind::System => Exit::System,
+        };
+        Failure(exit, problem.to_string())
     }
 }
 

@@ -7,6 +7,7 @@
 //! | [`push`] | delivers push notifications |
 //! | [`render`] | writes the configuration of Dovecot and Postfix |
 //! | [`serve`] | the long-running service: all of it that never ends |
+//! | [`web`] | answers HTTP: new accounts, health, metrics |
 //!
 //! The command `chatmail` is a thin layer over them.
 
@@ -17,3 +18,4 @@ pub mod housekeeping;
 pub mod push;
 pub mod render;
 pub mod serve;
+pub mod web;

@@ -4,28 +4,68 @@ use std::future::Future;
 use std::io;
 
 use chatmail_core::config::Config;
+use chatmail_sockets::Listener;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
 
+use crate::housekeeping::Housekeeping;
 use crate::push::Delivery;
+use crate::web::Web;
 
 /// The service of one relay.
 pub struct Service {
     push: Delivery,
+    housekeeping: Housekeeping,
+    web: Web,
 }
 
 impl Service {
-    /// For the relay of `config`.
+    /// For the relay of `config`, with its HTTP server on these sockets.
     ///
     /// The error names the key of `chatmail.ini` or the directory that is wrong.
-    pub fn new(config: &Config) -> Result<Service, String> {
+    pub fn new(config: &Config, http: Vec<Listener>) -> Result<Service, String> {
         Ok(Service {
             push: Delivery::new(config)?,
+            housekeeping: Housekeeping::new(config),
+            web: Web::new(config, http),
         })
     }
 
-    /// Runs until `shutdown` is ready.
+    /// Runs until `shutdown` is ready, and then until each piece has come to its end.
     ///
-    /// An error means that it cannot go on: the spool cannot be read.
+    /// # Errors
+    ///
+    /// One of them cannot go on: the spool cannot be read, or there is a bug and it panicked. The others are stopped
+    /// in order then: a service that is half there helps nobody, and one that ended is started again.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> io::Result<()> {
-        self.push.run(shutdown).await
+        let (stop, stopping) = watch::channel(false);
+        let mut pieces = JoinSet::new();
+        pieces.spawn(self.push.run(stopped(stopping.clone())));
+        pieces.spawn(self.web.run(stopped(stopping.clone())));
+        pieces.spawn(async move {
+            self.housekeeping.run(stopped(stopping)).await;
+            Ok(())
+        });
+        tokio::pin!(shutdown);
+        let mut result = tokio::select! {
+            () = &mut shutdown => Ok(()),
+            Some(ended) = pieces.join_next() => flatten(ended),
+        };
+        stop.send_replace(true);
+        while let Some(ended) = pieces.join_next().await {
+            // The first error is the one to tell.
+            result = result.and(flatten(ended));
+        }
+        result
     }
+}
+
+/// Ready when the pieces are to stop.
+async fn stopped(mut stopping: watch::Receiver<bool>) {
+    // An error means that the service is gone; then there is nothing to wait for either.
+    let _ = stopping.wait_for(|stopping| *stopping).await;
+}
+
+fn flatten(ended: Result<io::Result<()>, tokio::task::JoinError>) -> io::Result<()> {
+    ended.map_err(io::Error::other)?
 }

@@ -29,6 +29,9 @@ pub struct Endpoints {
     pub smtp: u16,
     /// Dovecot's LMTP server, a Unix socket.
     pub lmtp_socket: PathBuf,
+    /// Where `chatmail serve` answers HTTP, a Unix socket. See [`crate::http`].
+    #[serde(default)]
+    pub http_socket: PathBuf,
     /// `MAILBOXES_DIR`.
     pub mailboxes_dir: PathBuf,
     /// The instance's `chatmail.ini`.

@@ -12,6 +12,7 @@
 //! | [`imap`] | an IMAP client, one command at a time |
 //! | [`smtp`] | an SMTP client, one command at a time |
 //! | [`lmtp`] | an LMTP client, one command at a time |
+//! | [`http`] | a request to the HTTP server of `chatmail serve` |
 //! | [`mail`] | encrypted and cleartext sample messages |
 //! | [`process`] | the processes and sockets of a relay, and how to kill them |
 //! | [`services`] | the processes of a relay's Dovecot, and how they ended |
@@ -36,6 +37,7 @@ pub mod dns;
 pub mod dovecot;
 pub mod endpoints;
 pub mod filter;
+pub mod http;
 pub mod imap;
 pub mod instance;
 pub mod lmtp;

@@ -93,6 +93,7 @@ pub const KEYS: &[Key] = &[
     // relays see, and 2 s of hashing an hour.
     value("max_network_signups_per_hour", "100"),
     value("max_signups_per_hour", "1000"),
+    value("trusted_proxies", "127.0.0.1 ::1"),
     // Services.
     value("max_imap_connections", "10000"),
     value("max_smtp_connections", "1000"),

@@ -67,6 +67,8 @@ fn a_file_with_the_domain_alone_has_the_defaults_of_a_relay() {
     let key_file = Path::new("/etc/dkimkeys/opendkim.private");
     assert_eq!(config.dkim_key_file, key_file);
     assert!(config.dns_resolver.is_empty());
+    let proxies = ["127.0.0.1", "::1"].map(|address| address.parse::<IpAddr>().unwrap());
+    assert_eq!(config.trusted_proxies, proxies);
     assert_eq!(config.www_folder, None);
     assert_eq!(config.privacy_postal, "");
     assert!(config.unknown_keys.is_empty());
@@ -103,6 +105,7 @@ fn an_operators_values_replace_the_defaults() {
          max_network_signups_per_hour = 0\nmax_signups_per_hour = inf\npush_url = http://127.0.0.1:8080/notify\npush_timeout = 3\n\
          push_ca_file = /etc/ca.pem\nwww_folder = www\nmtail_address = 127.0.0.1\n\
          dkim = False\ndkim_selector = 2026.relay\ndns_resolver = 127.0.0.1 [::1]:5353\n\
+         trusted_proxies =\n\
          privacy_postal =\n  Merlinux GmbH\n  Freiburg\n\nprivacy_mail = \"a\\b\"\n",
     )
     .unwrap();
@@ -125,6 +128,7 @@ fn an_operators_values_replace_the_defaults() {
     assert_eq!(config.dkim_selector, "2026.relay");
     let servers = ["127.0.0.1:53", "[::1]:5353"].map(|address| address.parse().unwrap());
     assert_eq!(config.dns_resolver, servers);
+    assert!(config.trusted_proxies.is_empty());
     assert_eq!(config.www_folder.as_deref(), Some(Path::new("www")));
     assert_eq!(config.mtail_address.as_deref(), Some("127.0.0.1"));
     assert_eq!(config.privacy_postal, "Merlinux GmbH\nFreiburg");
@@ -246,6 +250,7 @@ fn a_value_of_another_kind_is_an_error() {
         "dkim_selector = a;b",
         "dkim_key_file = opendkim.private",
         "dns_resolver = 127.0.0.1 dns.example",
+        "trusted_proxies = 10.0.0.0/8",
         "iroh_relay = https://a\n https://b",
         "delete_mails_after = 20 days",
         "registration = invitation",

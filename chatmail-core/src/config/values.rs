@@ -192,6 +192,15 @@ pub(super) fn resolvers(value: &str) -> Result<Vec<SocketAddr>, Problem> {
     value.split_whitespace().map(address).collect()
 }
 
+/// IP addresses separated by spaces.
+pub(super) fn ip_addresses(value: &str) -> Result<Vec<IpAddr>, Problem> {
+    let address = |text: &str| {
+        text.parse()
+            .map_err(|_| "not IP addresses separated by spaces, such as 127.0.0.1 ::1")
+    };
+    value.split_whitespace().map(address).collect()
+}
+
 /// `true` or `false` in any case; empty is false.
 ///
 /// Not `yes` or `1`: relays have always read those as false, silently.

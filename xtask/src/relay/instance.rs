@@ -98,7 +98,11 @@ impl Instance {
         make(&root.join("run/dovecot"), 0o755)?;
         make(&root.join("run/dovecot-state"), 0o755)?;
         make(&root.join("run/sockets"), 0o755)?;
-        for owned in [mailboxes.as_path(), &root.join("run/milter")] {
+        for owned in [
+            mailboxes.as_path(),
+            &root.join("run/milter"),
+            &root.join("run/http"),
+        ] {
             make(owned, 0o755)?;
             chown(owned, Some(mail_user.uid), Some(mail_user.gid))
                 .with_context(|| format!("cannot change the owner of {}", owned.display()))?;
@@ -178,6 +182,10 @@ impl Instance {
 
     fn postfix_config(&self) -> PathBuf {
         self.path("etc/postfix")
+    }
+
+    fn http_socket(&self) -> PathBuf {
+        self.path("run/http/http.sock")
     }
 
     fn lmtp_socket(&self) -> PathBuf {
@@ -312,8 +320,14 @@ impl Instance {
             as_mail_user(
                 SERVE,
                 &artifacts.chatmail,
-                words(["serve", "--config", &config]),
-                Vec::new(),
+                words([
+                    "serve",
+                    "--config",
+                    &config,
+                    "--http",
+                    &format!("unix:{}", self.http_socket().display()),
+                ]),
+                vec![Ready::Socket(self.http_socket())],
             ),
         ])
     }
@@ -356,6 +370,7 @@ impl Instance {
             submission: self.ports.submission(),
             smtp: self.ports.smtp(),
             lmtp_socket: self.lmtp_socket(),
+            http_socket: self.http_socket(),
             mailboxes_dir: self.mailboxes.clone(),
             config: self.path("chatmail.ini"),
             ca_certificate: self.certificates.ca.clone(),
