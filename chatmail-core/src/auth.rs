@@ -27,7 +27,10 @@ use crate::signup::host::{Host, ThisHost};
 use crate::signup::{Door, NotCreated, PASSWORD_MAX, Policy};
 
 mod password;
+mod standing;
 mod verified;
+
+pub use standing::{Standing, is_usable_hash, standing};
 
 use password::PasswordHash;
 use verified::{Verdict, Verified};

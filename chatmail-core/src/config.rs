@@ -325,6 +325,15 @@ impl Params<'_> {
     }
 }
 
+/// Bytes of a size as `chatmail.ini` writes them: `500M`, `2G`, `2GB`, or a plain number of megabytes.
+///
+/// # Errors
+///
+/// It is none; the text says what is one.
+pub fn parse_size(text: &str) -> Result<u64, &'static str> {
+    values::size(text)
+}
+
 /// Why a `chatmail.ini` cannot be used. `Display` names file, key and value:
 /// `/etc/chatmail.ini: max_mailbox_size = "lots": not a size …`.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -29,20 +29,25 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use crate::address::{Address, MailDomain};
 
 mod adopt;
+mod carry;
 mod change;
 mod create;
 mod files;
 mod lock;
 mod maildir;
 mod messages;
+mod parts;
 mod remove;
+mod staging;
 mod trim;
 mod usage;
 
 pub use adopt::Adoption;
+pub use carry::Carried;
 pub use change::Change;
 pub use create::Creation;
 pub use lock::MailboxLock;
+pub use staging::Staging;
 pub use trim::Trimmed;
 
 #[cfg(feature = "push")]
@@ -58,7 +63,6 @@ pub(crate) use messages::micros;
 const PASSWORD: &str = "password";
 const ENFORCE: &str = "enforceE2EEincoming";
 const DISABLED: &str = "DISABLED";
-#[cfg(feature = "metadata")]
 const METADATA: &str = "metadata.json";
 pub(crate) const MAILDIRSIZE: &str = "maildirsize";
 const SPOOL: &str = "pending_notifications";

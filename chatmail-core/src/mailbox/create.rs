@@ -11,7 +11,7 @@ use super::files::{Durability, FILE_MODE, replace_prepared};
 use super::{ENFORCE, Mailbox, MailboxLock, PASSWORD, day_of, named};
 
 /// For the user of the mailboxes only; also for `MAILBOXES_DIR` and the spool.
-const DIR_MODE: u32 = 0o700;
+pub(super) const DIR_MODE: u32 = 0o700;
 
 /// How often a mailbox may vanish between `mkdir` and `flock` before it is nobody's bad luck.
 const TRIES: usize = 8;
@@ -89,7 +89,7 @@ impl Mailbox {
         Ok(Ok(Creation::Created))
     }
 
-    fn make_and_lock(&self) -> io::Result<MailboxLock> {
+    pub(super) fn make_and_lock(&self) -> io::Result<MailboxLock> {
         let mut error = io::Error::from(ErrorKind::NotFound);
         for _ in 0..TRIES {
             make_dir(&self.path)?;
@@ -103,7 +103,7 @@ impl Mailbox {
     }
 
     /// Under the lock, removes what a creation that was cut short has left. Refuses anything else.
-    fn clear_leftovers(&self) -> io::Result<()> {
+    pub(super) fn clear_leftovers(&self) -> io::Result<()> {
         for entry in fs::read_dir(&self.path).map_err(|error| named(&self.path, error))? {
             let path = entry.map_err(|error| named(&self.path, error))?.path();
             let name = path.file_name().unwrap_or_default().as_encoded_bytes();
