@@ -10,11 +10,14 @@ use chatmail_sockets::{Kind, Problem};
 pub(crate) enum Exit {
     Refused = 1,
     Usage = 64,
+    Data = 65,
+    NoUser = 67,
     Unavailable = 69,
     System = 71,
     CannotCreate = 73,
     CannotWrite = 74,
     TemporaryFailure = 75,
+    NoPermission = 77,
     Configuration = 78,
 }
 

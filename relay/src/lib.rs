@@ -4,9 +4,11 @@
 //! |---|---|
 //! | [`check`] | says why the filter lets a message pass, or not |
 //! | [`housekeeping`] | removes what is too old, and reports on all mailboxes |
+//! | [`import`] | takes over the user table of an old relay |
 //! | [`push`] | delivers push notifications |
 //! | [`render`] | writes the configuration of Dovecot and Postfix |
 //! | [`serve`] | the long-running service: all of it that never ends |
+//! | [`user`] | one account: what an operator is told of it, and moving it |
 //! | [`web`] | answers HTTP: new accounts, health, metrics |
 //!
 //! The command `chatmail` is a thin layer over them.
@@ -15,7 +17,9 @@
 
 pub mod check;
 pub mod housekeeping;
+pub mod import;
 pub mod push;
 pub mod render;
 pub mod serve;
+pub mod user;
 pub mod web;

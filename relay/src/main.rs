@@ -30,6 +30,8 @@ enum Command {
     Check(chatmail_relay::check::Arguments),
     Expire(commands::expire::Arguments),
     Usage(commands::usage::Arguments),
+    User(commands::user::Arguments),
+    ImportSqlite(commands::import_sqlite::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -61,6 +63,8 @@ fn run(command: &Command) -> Result<ExitCode, Failure> {
         Command::Serve(arguments) => commands::serve::run(arguments)?,
         Command::Expire(arguments) => commands::expire::run(arguments)?,
         Command::Usage(arguments) => commands::usage::run(arguments)?,
+        Command::User(arguments) => commands::user::run(arguments)?,
+        Command::ImportSqlite(arguments) => commands::import_sqlite::run(arguments)?,
         Command::Check(arguments) => {
             return commands::check::run(arguments).map(|ended| ExitCode::from(ended.code()));
         }

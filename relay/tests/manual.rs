@@ -7,9 +7,10 @@ use std::process::Command;
 
 const MANUAL: &str = include_str!("../../man/chatmail.1");
 
-fn help(arguments: &[&str]) -> String {
+/// Of a command; of the program for "".
+fn help(command: &str) -> String {
     let output = Command::new(env!("CARGO_BIN_EXE_chatmail"))
-        .args(arguments)
+        .args(command.split_ascii_whitespace())
         .arg("--help")
         .output()
         .unwrap();
@@ -17,15 +18,21 @@ fn help(arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// The commands of the program.
+/// The commands of the program that have none below them: `render`, `user list`.
 fn commands() -> Vec<String> {
-    let help = help(&[]);
-    let (_, list) = help.split_once("Commands:\n").unwrap();
+    commands_of("")
+}
+
+fn commands_of(command: &str) -> Vec<String> {
+    let help = help(command);
+    let Some((_, list)) = help.split_once("Commands:\n") else {
+        return vec![command.to_owned()];
+    };
     let (list, _) = list.split_once("\n\n").unwrap();
     list.lines()
         .filter_map(|line| line.strip_prefix("  ")?.split(' ').next())
         .filter(|name| !name.is_empty() && *name != "help")
-        .map(str::to_owned)
+        .flat_map(|name| commands_of(format!("{command} {name}").trim_start()))
         .collect()
 }
 
@@ -61,7 +68,7 @@ fn every_command_and_option_stands_in_the_manual_and_no_other() {
         .collect();
     assert_eq!(shown, commands.iter().map(String::as_str).collect());
     for command in &commands {
-        let known = options(&help(&[command]), "--");
+        let known = options(&help(command), "--");
         assert_eq!(
             options(section(".Ss", command), ".It Fl \\-"),
             known,
@@ -82,7 +89,7 @@ fn every_command_and_option_stands_in_the_manual_and_no_other() {
 fn every_exit_code_of_a_help_text_stands_in_the_manual() {
     let explained = section(".Sh", "EXIT STATUS");
     for command in commands() {
-        let help = help(&[&command]);
+        let help = help(&command);
         let Some((_, codes)) = help.split_once("Exit codes:") else {
             continue;
         };

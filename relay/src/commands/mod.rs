@@ -3,10 +3,14 @@
 
 pub(crate) mod check;
 pub(crate) mod expire;
+pub(crate) mod import_sqlite;
 pub(crate) mod layout;
+mod mail_user;
+mod progress;
 pub(crate) mod render;
 pub(crate) mod serve;
 pub(crate) mod usage;
+pub(crate) mod user;
 
 use std::io::Write;
 
