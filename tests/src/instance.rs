@@ -287,6 +287,13 @@ impl Instance {
         self.endpoints.dovecot(program)
     }
 
+    /// The command `chatmail` that it was started with.
+    pub fn chatmail(&self) -> Command {
+        // In `release`, whatever profile the test is of.
+        let target = self.xtask.ancestors().nth(2).unwrap_or(&self.xtask);
+        Command::new(target.join("release/chatmail"))
+    }
+
     /// The mailbox directory of an account.
     pub fn mailbox(&self, account: &Account) -> PathBuf {
         self.endpoints.mailbox(&account.address)
