@@ -18,10 +18,13 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-use std::fs::{self, File};
+use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::Path;
 use std::time::Duration;
+
+use rustix::fs::OFlags;
 
 use crate::mailbox::{Mailboxes, named};
 use crate::state::StateFile;
@@ -36,6 +39,9 @@ const VALUE: usize = 21;
 
 /// No request waits longer than this for a counter; it goes uncounted then.
 const PATIENCE: Duration = Duration::from_millis(50);
+
+/// How often the file is read again until two readings are the same.
+const READINGS: usize = 8;
 
 macro_rules! counters {
     ($($(#[$doc:meta])* $variant:ident = $name:literal,)*) => {
@@ -184,7 +190,7 @@ impl Counters {
     /// The file is there and cannot be read.
     pub fn read(&self) -> io::Result<Vec<(&'static str, u64)>> {
         let path = self.file.path();
-        let text = match fs::read(path) {
+        let text = match read_whole(path) {
             Ok(text) => text,
             Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
             Err(error) => return Err(named(path, error)),
@@ -195,6 +201,44 @@ impl Counters {
             .map(|(counter, line)| (counter.name(), value(line, *counter).unwrap_or(0)))
             .collect())
     }
+}
+
+/// Reads no more than the lines that are known, and nothing that would hang.
+fn read_whole(path: &Path) -> io::Result<Vec<u8>> {
+    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32;
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(flags)
+        .open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::new(ErrorKind::InvalidInput, "not a file"));
+    }
+    // Without the lock, not to hold a login up. Digits that another process is writing then may be
+    // half the old and half the new ones: not twice the same.
+    let mut text = read_once(&file)?;
+    for _ in 0..READINGS {
+        let again = read_once(&file)?;
+        if text == again {
+            break;
+        }
+        text = again;
+    }
+    Ok(text)
+}
+
+fn read_once(file: &File) -> io::Result<Vec<u8>> {
+    let mut text = vec![0; Counter::ALL.len() * LINE];
+    let mut read = 0;
+    while let Some(rest) = text.get_mut(read..).filter(|rest| !rest.is_empty()) {
+        match file.read_at(rest, read as u64) {
+            Ok(0) => break,
+            Ok(more) => read += more,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    text.truncate(read);
+    Ok(text)
 }
 
 fn add(file: &File, counter: Counter, more: u64) -> io::Result<()> {

@@ -36,6 +36,8 @@ use crate::counters::Counter;
 pub(crate) mod host;
 mod rates;
 
+pub use host::HostNow;
+
 use host::Host;
 use rates::{Exceeded, Rates};
 

@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 use crate::housekeeping::Housekeeping;
 use crate::push::Delivery;
 use crate::web::Web;
+use crate::web::metrics::Metrics;
 
 /// The service of one relay.
 pub struct Service {
@@ -24,10 +25,13 @@ impl Service {
     ///
     /// The error names the key of `chatmail.ini` or the directory that is wrong.
     pub fn new(config: &Config, http: Vec<Listener>) -> Result<Service, String> {
+        let push = Delivery::new(config)?;
+        let housekeeping = Housekeeping::new(config);
+        let metrics = Metrics::new(config, push.status(), housekeeping.latest());
         Ok(Service {
-            push: Delivery::new(config)?,
-            housekeeping: Housekeeping::new(config),
-            web: Web::new(config, http),
+            push,
+            housekeeping,
+            web: Web::new(config, http).with_metrics(metrics),
         })
     }
 

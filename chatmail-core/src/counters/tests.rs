@@ -1,6 +1,7 @@
 use super::*;
 use std::collections::BTreeSet;
-use std::fs::OpenOptions;
+use std::fs;
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::Command;
 use std::thread;
@@ -130,6 +131,21 @@ fn a_file_of_an_older_version_gets_the_lines_it_lacks() {
 }
 
 #[test]
+fn a_file_of_a_newer_version_is_read_as_far_as_it_is_known_and_keeps_the_rest() {
+    let relay = Relay::new();
+    let counters = relay.counters();
+    counters.count(Counter::LoginKnown);
+    let newer = line(Counter::LoginKnown, 5).replace("known", "later");
+    let mut file = OpenOptions::new().append(true).open(relay.file()).unwrap();
+    file.write_all(newer.as_bytes()).unwrap();
+    counters.count(Counter::LoginKnown);
+    assert_eq!(value_of(&counters, Counter::LoginKnown), 2);
+    assert_eq!(counters.read().unwrap().len(), Counter::ALL.len());
+    let text = fs::read_to_string(relay.file()).unwrap();
+    assert!(text.ends_with(&newer), "{text}");
+}
+
+#[test]
 fn a_damaged_line_starts_anew_and_the_others_stay() {
     for damage in [&b"\0"[..], b"x", b"\n", b"\xff", b"-"] {
         let relay = Relay::new();
@@ -155,6 +171,10 @@ fn a_counter_that_cannot_be_written_is_nobodys_trouble() {
     let relay = Relay::new();
     fs::create_dir_all(relay.file()).unwrap();
     relay.counters().count(Counter::LoginKnown);
+    assert!(relay.counters().read().is_err());
+    fs::remove_dir(relay.file()).unwrap();
+    let kind = rustix::fs::FileType::Fifo;
+    rustix::fs::mknodat(rustix::fs::CWD, relay.file(), kind, 0o600.into(), 0).unwrap();
     assert!(relay.counters().read().is_err());
 
     let nowhere = counters(relay.base.path().join("missing"));

@@ -4,6 +4,8 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+use crate::config::Config;
+
 /// Measures the host. Tests have their own.
 pub(crate) trait Host: std::fmt::Debug + Send + Sync {
     /// Load average over one minute.
@@ -32,6 +34,29 @@ impl Host for ThisHost {
     fn free_disk_space(&self, dir: &Path) -> io::Result<u64> {
         let stat = rustix::fs::statvfs(dir)?;
         Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+    }
+}
+
+/// What the limits `max_load_1m`, `min_available_memory` and `min_free_disk_space` are compared with at
+/// one moment. `None` cannot be read; the sign-up policy ignores it then.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct HostNow {
+    /// Load average over one minute.
+    pub load: Option<f64>,
+    /// Memory available without swapping, in bytes.
+    pub available_memory: Option<u64>,
+    /// Free space for ordinary users on the file system of the mailboxes, in bytes.
+    pub free_disk_space: Option<u64>,
+}
+
+impl HostNow {
+    /// Asks the kernel.
+    pub fn measure(config: &Config) -> HostNow {
+        HostNow {
+            load: ThisHost.load().ok(),
+            available_memory: ThisHost.available_memory().ok(),
+            free_disk_space: ThisHost.free_disk_space(&config.mailboxes_dir).ok(),
+        }
     }
 }
 

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `/new`, `/cgi-bin/newemail.py` | a new account, see [`new`] |
 //! | `/healthz` | whether the relay can store mail and notifications |
-//! | `/metrics` | numbers for Prometheus |
+//! | `/metrics` | numbers for Prometheus, see [`metrics`] |
 //!
 //! HTTP/1.1 on Unix sockets and loopback ports. Everything is bounded: connections, the time they last,
 //! the time a request takes to come, its header and its body, and accounts being made. No log line names a client,
@@ -16,6 +16,7 @@ mod client;
 mod connection;
 mod health;
 pub mod listener;
+pub mod metrics;
 mod new;
 mod routes;
 
@@ -31,6 +32,7 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::{sleep, timeout};
 use tracing::warn;
 
+use metrics::Metrics;
 use routes::Routes;
 
 /// At a time; others wait in the kernel's queue. A proxy needs one for each request that is under way.
@@ -41,9 +43,6 @@ const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
 
 /// Pause after a connection could not be accepted, usually for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-
-/// What `/metrics` says at that moment. May block.
-type Numbers = dyn Fn() -> io::Result<String> + Send + Sync;
 
 /// The web server of one relay.
 pub struct Web {
@@ -61,11 +60,8 @@ impl Web {
     }
 
     /// Adds `/metrics`. It is asked on a thread that may block.
-    pub fn with_metrics(
-        mut self,
-        numbers: impl Fn() -> io::Result<String> + Send + Sync + 'static,
-    ) -> Web {
-        self.routes.numbers = Some(Arc::new(numbers));
+    pub fn with_metrics(mut self, metrics: Metrics) -> Web {
+        self.routes.metrics = Some(Arc::new(metrics));
         self
     }
 

@@ -1,32 +1,28 @@
 //! Which path answers what.
 
-use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use chatmail_core::config::Config;
 use hyper::body::Incoming;
-use hyper::header::HeaderValue;
+use hyper::header::{ACCEPT, HeaderMap, HeaderValue};
 use hyper::{Method, Request, StatusCode};
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
-use tracing::error;
 
-use super::Numbers;
 use super::answer::{self, Answer};
 use super::body;
 use super::client::Proxies;
 use super::health::Health;
+use super::metrics::{Format, Metrics};
 use super::new::NewAccounts;
-
-const PLAIN: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
 
 /// Every path of the server.
 pub(super) struct Routes {
     proxies: Proxies,
     new: NewAccounts,
     health: Health,
-    pub(super) numbers: Option<Arc<Numbers>>,
+    pub(super) metrics: Option<Arc<Metrics>>,
     /// One monitor at a time: what it asks for may block.
     monitors: Semaphore,
 }
@@ -37,7 +33,7 @@ impl Routes {
             proxies: Proxies::new(config),
             new: NewAccounts::new(config),
             health: Health::new(config),
-            numbers: None,
+            metrics: None,
             monitors: Semaphore::new(1),
         }
     }
@@ -57,7 +53,7 @@ impl Routes {
                     .await
             }
             "/healthz" if reads => self.health().await,
-            "/metrics" if reads && self.numbers.is_some() => self.metrics().await,
+            "/metrics" if reads && self.metrics.is_some() => self.metrics(&head.headers).await,
             "/healthz" | "/metrics" if !reads => answer::not_allowed("GET, HEAD"),
             _ => answer::reason(StatusCode::NOT_FOUND, "There is nothing here."),
         }
@@ -69,22 +65,23 @@ impl Routes {
         blocking(move || health.answer()).await
     }
 
-    async fn metrics(&self) -> Answer {
-        let Some(numbers) = self.numbers.clone() else {
+    async fn metrics(&self, headers: &HeaderMap) -> Answer {
+        let Some(metrics) = self.metrics.clone() else {
             return answer::reason(StatusCode::NOT_FOUND, "There is nothing here.");
         };
+        let format = format(headers);
         let _turn = self.monitors.acquire().await;
-        match blocking(move || numbers()).await {
-            Ok(text) => answer::text(StatusCode::OK, PLAIN, text),
-            Err(why) => unreadable(&why),
-        }
+        let text = blocking(move || metrics.render(format)).await;
+        let kind = HeaderValue::from_static(format.content_type());
+        answer::text(StatusCode::OK, kind, text)
     }
 }
 
-fn unreadable(why: &io::Error) -> Answer {
-    error!("the metrics cannot be read: {why}");
-    let text = "The metrics cannot be read now.";
-    answer::reason(StatusCode::SERVICE_UNAVAILABLE, text)
+/// What the client wants. A field that is there several times is one list.
+fn format(headers: &HeaderMap) -> Format {
+    let accept = headers.get_all(ACCEPT).into_iter();
+    let accept: Vec<&str> = accept.filter_map(|field| field.to_str().ok()).collect();
+    Format::of_accept(&accept.join(","))
 }
 
 /// Runs on a thread that may block. A panic there is one here: it ends the service.
