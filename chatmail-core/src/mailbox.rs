@@ -9,6 +9,7 @@
 //! | `DISABLED` | the operator let nobody in |
 //! | `metadata.json` | device tokens, see module `metadata` |
 //! | `maildirsize` | Dovecot's running total of what the mailbox holds (Maildir++) |
+//! | `trim-not-before` | its mtime is when the full mailbox is next looked through for messages to remove |
 //!
 //! ```no_run
 //! use chatmail_core::address::{Address, MailDomain};
@@ -65,6 +66,7 @@ const ENFORCE: &str = "enforceE2EEincoming";
 const DISABLED: &str = "DISABLED";
 const METADATA: &str = "metadata.json";
 pub(crate) const MAILDIRSIZE: &str = "maildirsize";
+const TRIM_NOT_BEFORE: &str = "trim-not-before";
 const SPOOL: &str = "pending_notifications";
 
 /// Longest `password` file that is looked at, in bytes; a hash has at most 140.

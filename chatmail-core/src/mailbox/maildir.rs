@@ -5,6 +5,7 @@
 //! time, and no file is looked at whose name tells all that is asked for.
 
 use std::ffi::{CStr, CString};
+use std::fs::{File, FileTimes};
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -19,6 +20,7 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
+use super::files::FILE_MODE;
 use super::messages::{FileName, micros};
 #[cfg(feature = "housekeeping")]
 use super::{PASSWORD, day_of};
@@ -172,6 +174,13 @@ impl Maildir {
             return Ok(false);
         };
         removed(unlinkat(part, &*place.name, AtFlags::empty()))
+    }
+
+    /// Gives an empty file beside the folders this mtime; makes it, if there is none.
+    pub(super) fn set_time(&self, name: &str, time: SystemTime) -> io::Result<()> {
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = openat(&self.root, name, flags, Mode::from_raw_mode(FILE_MODE))?;
+        File::from(file).set_times(FileTimes::new().set_modified(time))
     }
 
     /// Removes a file beside the folders.

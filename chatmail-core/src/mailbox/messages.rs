@@ -1,7 +1,7 @@
 //! What the names of messages tell (`1775324677.M44P30.host,S=3235,W=3305:2,S`): Dovecot writes time and
 //! size into them, so that a mailbox of any size is judged without a look at a single file.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// A time before this (2001-09-09) is no time of Dovecot's, but the number some other program begins its
 /// names with; in microseconds since 1970.
@@ -70,6 +70,11 @@ fn split_once(bytes: &[u8], at: u8) -> Option<(&[u8], &[u8])> {
 pub(crate) fn micros(time: SystemTime) -> u64 {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// The time that [`micros`] was given, without what is finer.
+pub(super) fn time(micros: u64) -> SystemTime {
+    UNIX_EPOCH + Duration::from_micros(micros)
 }
 
 #[cfg(test)]

@@ -4,14 +4,19 @@
 //! succeeds for one process only; Dovecot counts an expunge only where its own `unlink` did, so
 //! none is subtracted twice. `maildirsize` is removed when all is done, so that the next look
 //! counts the files: whoever appends to the old one meanwhile, appends what the files say as well.
+//!
+//! A mailbox may be full of messages that are too young to go. So that not every delivery reads all
+//! their names in vain, `trim-not-before` says when the next one may: its mtime, so that one `stat`
+//! tells. It is a hint. If it is missing, lost or nonsense, somebody looks.
 
 use std::collections::BinaryHeap;
+use std::fs;
 use std::io;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::maildir::{DELIVERED, Entry, Maildir, Message, Place, Reading};
-use super::messages::micros;
-use super::{MAILDIRSIZE, Mailbox, named};
+use super::messages::{micros, time};
+use super::{MAILDIRSIZE, Mailbox, TRIM_NOT_BEFORE, named};
 
 /// Per cent of its limit from which on a mailbox is trimmed.
 const FULL: u64 = 75;
@@ -25,6 +30,10 @@ const LARGE: u64 = 200_000;
 
 /// What came in this time stays: another device may not have seen it.
 const PROTECTED: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// After a look that found too little to remove, there is none for so many times as long: while
+/// messages become old enough one by one, each delivery would remove one.
+const REST: u32 = 100;
 
 /// How many messages are looked up at once to be removed; about a megabyte for their names. A
 /// larger number would be removed in several goes.
@@ -45,7 +54,9 @@ impl Mailbox {
     /// then all others, the oldest first. Messages of the last 24 hours stay, so that the mailbox
     /// may be as full as before. Subfolders count like the INBOX. A limit of 0 is no limit.
     ///
-    /// Costs the reading of `maildirsize` as long as that says that there is room.
+    /// Costs the reading of `maildirsize` as long as that says that there is room. A mailbox that
+    /// stays fuller than 70 % is looked through again when the oldest message that is too young now
+    /// may go, and for a hundredth of the time at most.
     ///
     /// # Errors
     ///
@@ -55,14 +66,31 @@ impl Mailbox {
         if limit == 0 || self.usage()?.is_none_or(|usage| usage <= full) {
             return Ok(Trimmed::default());
         }
+        if self.is_in_vain(now) {
+            return Ok(Trimmed::default());
+        }
         self.trim_in_batches(limit, now, BATCH)
             .map_err(|error| named(&self.path, error))
+    }
+
+    /// Whether an earlier look has found that this one is too soon. Longer than a message is
+    /// protected, none can have said; the clock was put back then.
+    fn is_in_vain(&self, now: SystemTime) -> bool {
+        let note = fs::symlink_metadata(self.path.join(TRIM_NOT_BEFORE));
+        note.and_then(|note| note.modified())
+            .is_ok_and(|not_before| now < not_before && not_before <= now + PROTECTED)
     }
 
     fn trim_in_batches(&self, limit: u64, now: SystemTime, batch: usize) -> io::Result<Trimmed> {
         let maildir = Maildir::open(&self.path)?;
         let mut trimmed = Trimmed::default();
+        let begin = Instant::now();
         let result = trim(&maildir, limit, now, batch, &mut trimmed);
+        if let Ok(Found::TooYoung(oldest)) = &result {
+            let next = next_look(now, begin.elapsed(), *oldest);
+            // Without it, the next delivery looks: that is no reason to report a failure.
+            let _ = maildir.set_time(TRIM_NOT_BEFORE, next);
+        }
         // Also if it was wrong, and there is room in fact: else each delivery would look again.
         if trimmed.messages > 0 || matches!(result, Ok(Found::Room)) {
             maildir.remove_file(MAILDIRSIZE)?;
@@ -75,12 +103,22 @@ fn percent(limit: u64, percent: u64) -> u64 {
     u64::try_from(u128::from(limit) * u128::from(percent) / 100).unwrap_or(limit)
 }
 
+/// When to look next, after a look that took so long and left too much.
+fn next_look(now: SystemTime, took: Duration, oldest_young: Option<SystemTime>) -> SystemTime {
+    let rest = now + took.saturating_mul(REST);
+    oldest_young.map_or(rest, |oldest| rest.max(oldest + PROTECTED))
+}
+
 /// What a look at the files has shown.
 #[derive(Debug, PartialEq, Eq)]
 enum Found {
     /// Less than `maildirsize` says.
     Room,
-    Full,
+    /// Enough to go.
+    Enough,
+    /// Too little to go. The oldest message that is too young was stored then; it is `None` if
+    /// there is none, or others were left out.
+    TooYoung(Option<SystemTime>),
 }
 
 fn trim(
@@ -112,10 +150,11 @@ fn trim(
         if total <= enough {
             return Ok(found);
         }
-        found = Found::Full;
+        found = Found::Enough;
         enough = target;
         let before = trimmed.messages;
         let left = removable.left_out;
+        let oldest_young = removable.oldest_young.filter(|_| !left).map(time);
         for candidate in removable.in_order() {
             if total <= target {
                 return Ok(found);
@@ -127,8 +166,11 @@ fn trim(
             // Gone either way: another delivery may be at the same work.
             total = total.saturating_sub(candidate.size);
         }
-        if !left || trimmed.messages == before {
+        if total <= target {
             return Ok(found);
+        }
+        if !left || trimmed.messages == before {
+            return Ok(Found::TooYoung(oldest_young));
         }
     }
 }
@@ -142,6 +184,8 @@ struct Removable {
     heap: BinaryHeap<Candidate>,
     /// Whether there are more than these.
     left_out: bool,
+    /// When the first of those that stay was stored.
+    oldest_young: Option<u64>,
 }
 
 /// In the order in which they go.
@@ -165,11 +209,14 @@ impl Removable {
             batch,
             heap: BinaryHeap::new(),
             left_out: false,
+            oldest_young: None,
         }
     }
 
     fn offer(&mut self, message: &Message<'_>) {
         if message.stored > self.until {
+            let oldest = self.oldest_young.unwrap_or(u64::MAX);
+            self.oldest_young = Some(oldest.min(message.stored));
             return;
         }
         let class = match message.seen && message.size > LARGE {

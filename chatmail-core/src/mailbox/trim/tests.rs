@@ -56,7 +56,22 @@ impl Home {
     }
 
     fn files(&self) -> BTreeSet<PathBuf> {
-        files(&self.mailbox.path)
+        let mut files = files(&self.mailbox.path);
+        files.remove(&self.path("trim-not-before"));
+        files
+    }
+
+    /// When the mailbox is looked through next, in seconds from now.
+    fn next_look(&self) -> Option<u64> {
+        let note = fs::metadata(self.path("trim-not-before")).ok()?;
+        let time = note.modified().unwrap();
+        Some(time.duration_since(now()).unwrap().as_secs())
+    }
+
+    /// In so many seconds.
+    fn trim_in(&self, seconds: u64, limit: u64) -> Trimmed {
+        let then = now() + Duration::from_secs(seconds);
+        self.mailbox.trim(limit, then).unwrap()
     }
 }
 
@@ -136,9 +151,73 @@ fn the_last_day_stays_however_full_the_mailbox_is() {
     assert!(home.path("maildirsize").exists());
 
     let old = home.message("cur", DAY + 1, 1, ":2,");
+    fs::remove_file(home.path("trim-not-before")).unwrap();
     assert_eq!(home.trim(1_000_000).messages, 1);
     assert!(!old.exists());
     assert_eq!(home.files(), kept.into());
+}
+
+#[test]
+fn a_mailbox_full_of_the_last_day_is_looked_through_when_the_oldest_may_go() {
+    let home = Home::new();
+    let oldest = home.message("cur", DAY - HOUR, 300_000, ":2,S");
+    let kept = home.message("new", 0, 600_000, "");
+    home.counted(900_000);
+    assert_eq!(home.trim(1_000_000), Trimmed::default());
+    assert_eq!(home.next_look(), Some(HOUR));
+
+    // Nobody looks until then: this one would go.
+    let old = home.message("cur", 2 * DAY, 1, ":2,");
+    assert_eq!(home.trim_in(HOUR - 1, 1_000_000), Trimmed::default());
+    assert_eq!(home.trim_in(HOUR, 1_000_000).messages, 1);
+    assert!(!oldest.exists());
+    assert_eq!(home.files(), [kept, old].into());
+}
+
+#[test]
+fn while_messages_become_old_enough_one_by_one_a_look_takes_a_hundredth_of_the_time() {
+    let took = Duration::from_millis(250);
+    let rest = now() + Duration::from_secs(25);
+    let oldest = |age| Some(now() - Duration::from_secs(age));
+    assert_eq!(next_look(now(), took, oldest(DAY - 1)), rest);
+    assert_eq!(next_look(now(), took, None), rest);
+    let later = now() + Duration::from_secs(26);
+    assert_eq!(next_look(now(), took, oldest(DAY - 26)), later);
+}
+
+#[test]
+fn a_note_that_cannot_be_true_is_nothing_to_go_by() {
+    for wrong in [now() + Duration::from_secs(DAY + 1), now(), UNIX_EPOCH] {
+        let home = Home::new();
+        let note = File::create(home.path("trim-not-before")).unwrap();
+        note.set_times(FileTimes::new().set_modified(wrong))
+            .unwrap();
+        home.message("cur", 2 * DAY, 900_000, ":2,S");
+        home.counted(900_000);
+        assert_eq!(home.trim(1_000_000).messages, 1, "{wrong:?}");
+    }
+}
+
+#[test]
+fn a_mailbox_that_could_be_trimmed_has_no_note() {
+    let home = Home::new();
+    home.message("cur", 2 * DAY, 900_000, ":2,S");
+    home.counted(900_000);
+    assert_eq!(home.trim(1_000_000).messages, 1);
+    home.message("cur", 2 * DAY, 500_000, ":2,S");
+    home.counted(900_000);
+    assert_eq!(home.trim(1_000_000), Trimmed::default());
+    assert_eq!(home.next_look(), None);
+}
+
+#[test]
+fn a_mailbox_whose_note_cannot_be_written_is_trimmed() {
+    let home = Home::new();
+    symlink("/nowhere/note", home.path("trim-not-before")).unwrap();
+    home.message("cur", 2 * DAY, 900_000, ":2,S");
+    home.message("cur", 0, 900_000, ":2,S");
+    home.counted(1_800_000);
+    assert_eq!(home.trim(1_000_000).messages, 1);
 }
 
 #[test]
