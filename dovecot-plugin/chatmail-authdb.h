@@ -47,6 +47,9 @@ int chatmail_authdb_user(struct chatmail_authdb *db,
 /* Logs that libchatmail could not decide, and frees *err. */
 void chatmail_authdb_failed(struct chatmail_authdb *db, chatmail_error_t **err);
 
+/* Before auth serves anybody: see chatmail-workers.c. */
+void chatmail_workers_learn_limit(struct userdb_module *userdb);
+
 extern struct passdb_module_interface chatmail_passdb;
 extern struct userdb_module_interface chatmail_userdb;
 

@@ -152,6 +152,7 @@ static void chatmail_userdb_deinit(struct userdb_module *_module)
 struct userdb_module_interface chatmail_userdb = {
 	.name = "chatmail",
 	.preinit = chatmail_userdb_preinit,
+	.init = chatmail_workers_learn_limit,
 	.deinit = chatmail_userdb_deinit,
 	.lookup = chatmail_userdb_lookup,
 	.iterate_init = chatmail_userdb_iterate_init,
