@@ -180,6 +180,42 @@ fn a_session_that_is_open_while_its_account_is_deleted_is_ended_first() {
 }
 
 #[test]
+fn sessions_that_are_open_while_their_account_is_deleted_are_ended() {
+    let relay = Instance::start();
+    let bob = relay.account("bob");
+    let mut idling = relay.imap(&bob);
+    idling.select_inbox().expect("INBOX");
+    let mut idle = idling.idle().expect("IDLE");
+    let mut busy = relay.imap(&bob);
+    busy.select_inbox().expect("INBOX");
+    user(&relay, "delete --yes", &bob);
+    wait::until_true("BYE", || {
+        idle.line().is_ok_and(|line| line.starts_with("BYE"))
+    });
+    busy.command("NOOP").expect_err("the session goes on");
+    assert!(!relay.mailbox(&bob).exists());
+    assert_eq!(relay.imap(&bob).select_inbox().expect("INBOX"), 0);
+}
+
+#[test]
+fn a_directory_that_a_session_leaves_after_its_account_was_deleted_is_deleted_as_well() {
+    let relay = Instance::start();
+    let bob = relay.account("bob");
+    // It has not opened a folder yet.
+    let mut late = relay.imap(&bob);
+    user(&relay, "delete --yes", &bob);
+    assert!(!relay.mailbox(&bob).exists());
+    late.select_inbox().expect("INBOX");
+    late.command("LOGOUT").expect("LOGOUT");
+    wait::until_true("the session to end", || sessions(&relay, &bob) == 0);
+    // Dovecot has made it; it is nobody's account.
+    let answer = relay.try_imap(&bob.address, &bob.password);
+    assert_eq!(answer.code(), Some("UNAVAILABLE"), "{answer}");
+    user(&relay, "delete --yes", &bob);
+    relay.imap(&bob);
+}
+
+#[test]
 fn cleartext_comes_in_for_whom_it_is_allowed() {
     let relay = Instance::start();
     let [bob, carl] = ["bob", "carl"].map(|name| relay.account(name));

@@ -210,9 +210,13 @@ chatmail user password --config {} {address}",
 /// Delete an account with all its mail.
 ///
 /// Asks on the terminal, unless --yes. Its next login finds no account, and makes a new, empty one if the
-/// sign-up policy allows it. Notifications that wait for its devices go as well. Sessions that are open see their
-/// mailbox vanish; end them first (`chatmail user disable`, then `doveadm kick ADDRESS`), or a client that is
-/// at work may leave a directory without a password, which is nobody's account.
+/// sign-up policy allows it; disable an account to keep its user out. Notifications that wait for its devices go
+/// as well.
+///
+/// Dovecot ends sessions that have a folder open as soon as they look. One that opens a folder only now leaves a
+/// directory without a password, which is nobody's account and keeps the address from being made anew: delete it
+/// once more then, or before the first time disable the account and end its sessions with `doveadm kick
+/// ADDRESS`.
 ///
 /// JSON: {"address", "result": "deleted"}
 #[derive(Parser)]
