@@ -13,11 +13,11 @@
 //! ```
 
 use std::fmt;
-use std::io;
+use std::io::{self, ErrorKind};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use crate::address::Address;
 use crate::config::Config;
@@ -35,6 +35,8 @@ pub use standing::{Standing, is_usable_hash, standing};
 use password::PasswordHash;
 use verified::{Verdict, Verified};
 
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// Answers logins. Shared freely between threads. Keep one for as long as the process lives: it
 /// remembers, in memory and in a bounded table, which passwords it has verified, so that a
 /// repeated login needs no SHA512-CRYPT. The mailbox is read at every login all the same.
@@ -44,6 +46,8 @@ pub struct Authenticator {
     policy: Arc<Policy>,
     verified: Arc<Verified>,
     counters: Arc<Counters>,
+    /// Who comes back after this is noted at once, and not when the session starts.
+    long_away: Duration,
 }
 
 /// A user's answer to Dovecot.
@@ -158,6 +162,7 @@ impl Authenticator {
             policy: Arc::new(Policy::new(config, host)),
             verified: Arc::new(Verified::new()),
             counters: Arc::new(Counters::new(&mailboxes)),
+            long_away: DAY * (config.delete_inactive_users_after / 2),
             mailboxes,
         }
     }
@@ -165,8 +170,8 @@ impl Authenticator {
     /// Verifies a login; creates the address at its first login if the policy allows it.
     ///
     /// An address that exists is verified before any rule of the policy: none of them, not even
-    /// the kill switch, keeps an existing user out. The last login is not touched, see
-    /// [`Mailbox::note_login`]. `client_ip` is for the rate of new addresses of one network; for
+    /// the kill switch, keeps an existing user out. The last login is touched only if it is so long ago
+    /// that the expiry may come; else see [`Mailbox::note_login`]. `client_ip` is for the rate of new addresses of one network; for
     /// `None`, an unknown client, only the rate of all applies. What became of the login is
     /// counted, see [`crate::counters`].
     ///
@@ -235,11 +240,36 @@ impl Authenticator {
             Account::Missing => return Ok(None),
         };
         let verdict = self.verified.verify(&hash, password);
+        if verdict != Verdict::Wrong && !self.keep(mailbox)? {
+            return Ok(None);
+        }
         let login = match verdict {
             Verdict::Remembered | Verdict::Right => Login::Known(user(address, mailbox, hash)),
             Verdict::Wrong => Login::Refused(Refusal::WrongPassword),
         };
         Ok(Some((login, Some(verdict))))
+    }
+
+    /// Keeps a mailbox that is entered after a long time from the expiry, which might take it before the
+    /// session starts and notes the login. `false` if the expiry was quicker: there is no account any more.
+    fn keep(&self, mailbox: &Mailbox) -> io::Result<bool> {
+        let now = SystemTime::now();
+        let away = match mailbox.last_login()? {
+            Some(day) => now.duration_since(day).unwrap_or_default(),
+            None => return Ok(false),
+        };
+        if away <= self.long_away {
+            return Ok(true);
+        }
+        match mailbox.note_login(now) {
+            Ok(()) => Ok(true),
+            Err(error) => match error.kind() {
+                ErrorKind::NotFound => Ok(false),
+                // Then the expiry cannot take it either.
+                ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => Ok(true),
+                _ => Err(error),
+            },
+        }
     }
 
     fn create(

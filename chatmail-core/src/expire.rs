@@ -241,10 +241,14 @@ impl Expiry {
                 return Ok(());
             };
             if self.mode == Mode::Remove {
+                if !changed {
+                    // If this run is killed, Dovecot counts anew all the same.
+                    maildir.remove_file(MAILDIRSIZE)?;
+                    changed = true;
+                }
                 if !message.remove()? {
                     return Ok(());
                 }
-                changed = true;
             }
             match why {
                 TooOld::Any => expired.messages += 1,
@@ -254,6 +258,7 @@ impl Expiry {
             Ok(())
         });
         if changed {
+            // Somebody may have counted meanwhile.
             maildir.remove_file(MAILDIRSIZE)?;
         }
         done.map(|()| Fate::Kept)
@@ -324,3 +329,6 @@ pub fn exclusively<T>(mailboxes: &Mailboxes, work: impl FnOnce() -> T) -> io::Re
         Err(error) => Err(error),
     }
 }
+
+#[cfg(test)]
+mod tests;

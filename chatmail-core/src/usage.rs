@@ -212,3 +212,6 @@ impl Report {
         ACTIVE.into_iter().zip(self.active)
     }
 }
+
+#[cfg(test)]
+mod tests;
