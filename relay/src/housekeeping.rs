@@ -115,8 +115,10 @@ impl Housekeeping {
                 next_report = Instant::now();
             }
             if next_report <= Instant::now() {
-                next_report = Instant::now() + REPORT;
+                let begin = Instant::now();
                 self.in_background(Job::Report, watch).await;
+                // On a slow disk it takes long: not all the time.
+                next_report = Instant::now() + REPORT.max(begin.elapsed() * 10);
             }
             sleep(LOOK.min(next_report.saturating_duration_since(Instant::now()))).await;
         }
@@ -158,6 +160,9 @@ fn step_back() {
 fn expire(config: &Config, watch: &Watch) {
     let expiry = Expiry::new(config, SystemTime::now(), Mode::Remove);
     match expiry::run(config, &expiry, expiry::Doubtful::Refuse, 1, watch) {
+        Ok(Ended::Done(outcome)) if outcome.failed > 0 => {
+            tracing::warn!("expiry: {outcome}; `chatmail expire` names them");
+        }
         Ok(Ended::Done(outcome)) => tracing::info!("expiry: {outcome}"),
         Ok(Ended::Busy) => tracing::info!("expiry: another process is at it"),
         Ok(Ended::Refused(doubt)) => tracing::warn!(

@@ -97,14 +97,19 @@ pub fn run(
         return Ok(Ended::Done(outcome));
     }
     let ended = expire::exclusively(&mailboxes, || {
-        // What a run that was killed has left. An error will come again with the next one.
-        if let Err(error) = mailboxes.sweep() {
-            watch.tell(Trouble::Failed(&error));
+        // What a run that was killed has left.
+        let swept = mailboxes.sweep();
+        if let Err(error) = &swept {
+            watch.tell(Trouble::Failed(error));
         }
         let census = census(&mailboxes, expiry, threads, watch)?;
         match census.doubt(expiry) {
             Some(doubt) if doubtful == Doubtful::Refuse => Ok(Ended::Refused(doubt)),
-            _ => look(&mailboxes, expiry, &census, threads, watch).map(Ended::Done),
+            _ => {
+                let mut outcome = look(&mailboxes, expiry, &census, threads, watch)?;
+                outcome.failed += u64::from(swept.is_err());
+                Ok(Ended::Done(outcome))
+            }
         }
     });
     ended?.unwrap_or(Ok(Ended::Busy))
