@@ -1,9 +1,11 @@
 //! Whose request it is.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Once;
 
 use chatmail_core::config::Config;
 use hyper::HeaderMap;
+use tracing::warn;
 
 const FORWARDED_FOR: &str = "x-forwarded-for";
 
@@ -11,6 +13,7 @@ const FORWARDED_FOR: &str = "x-forwarded-for";
 #[derive(Debug)]
 pub(super) struct Proxies {
     trusted: Vec<IpAddr>,
+    silent: Once,
 }
 
 impl Proxies {
@@ -18,6 +21,7 @@ impl Proxies {
         let trusted = config.trusted_proxies.iter();
         Proxies {
             trusted: trusted.map(IpAddr::to_canonical).collect(),
+            silent: Once::new(),
         }
     }
 
@@ -29,10 +33,19 @@ impl Proxies {
         if peer.is_some_and(|ip| !self.trusted.contains(&ip)) {
             return peer;
         }
-        match fields.get_all(FORWARDED_FOR).into_iter().next_back() {
-            Some(value) => last_address(value.to_str().ok()?),
+        let client = match fields.get_all(FORWARDED_FOR).into_iter().next_back() {
+            Some(value) => value.to_str().ok().and_then(last_address),
             None => peer,
+        };
+        if client.is_none() {
+            self.silent.call_once(|| {
+                warn!(
+                    "the web server does not say in X-Forwarded-For whose requests it passes on: \
+                     the new accounts of one network are not limited"
+                );
+            });
         }
+        client
     }
 }
 
@@ -52,10 +65,12 @@ fn last_address(list: &str) -> Option<IpAddr> {
 mod tests {
     use super::*;
     use hyper::header::HeaderValue;
+    use proptest::prelude::*;
 
     fn client(peer: Option<&str>, fields: &[&str]) -> Option<IpAddr> {
         let proxies = Proxies {
             trusted: vec!["127.0.0.1".parse().expect("address")],
+            silent: Once::new(),
         };
         let mut map = HeaderMap::new();
         for field in fields {
@@ -93,6 +108,16 @@ mod tests {
             ] {
                 assert_eq!(client(proxy, &[nonsense]), None, "{nonsense}");
             }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_the_client_says_before_it_changes_nothing(text in "[ -~]{0,40}", ip: IpAddr) {
+            let expected = Some(ip.to_canonical());
+            prop_assert_eq!(last_address(&format!("{text},{ip}")), expected);
+            prop_assert_eq!(last_address(&format!("{text}, {} ", SocketAddr::new(ip, 1))), expected);
+            let _ = last_address(&text);
         }
     }
 

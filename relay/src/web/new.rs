@@ -38,8 +38,8 @@ pub(super) struct NewAccounts {
     config: Config,
     registrar: Arc<Registrar>,
     counters: Arc<Counters>,
-    workers: Semaphore,
-    queue: Semaphore,
+    workers: Arc<Semaphore>,
+    queue: Arc<Semaphore>,
 }
 
 impl NewAccounts {
@@ -48,8 +48,8 @@ impl NewAccounts {
             registrar: Arc::new(Registrar::new(config)),
             counters: Arc::new(Counters::new(&config.mailboxes())),
             config: config.clone(),
-            workers: Semaphore::new(WORKERS),
-            queue: Semaphore::new(QUEUE),
+            workers: Arc::new(Semaphore::new(WORKERS)),
+            queue: Arc::new(Semaphore::new(QUEUE)),
         }
     }
 
@@ -81,14 +81,18 @@ impl NewAccounts {
     }
 
     async fn make(&self, client: Option<IpAddr>, token: Option<String>) -> Answer {
-        let Ok(_place) = self.queue.try_acquire() else {
+        let Ok(place) = Arc::clone(&self.queue).try_acquire_owned() else {
             return self.queue_full().await;
         };
         // Never closed.
-        let _worker = self.workers.acquire().await;
+        let worker = Arc::clone(&self.workers).acquire_owned().await;
         let registrar = Arc::clone(&self.registrar);
-        let created = blocking(move || registrar.create(client, token.as_deref())).await;
-        match created {
+        let created = blocking(move || {
+            // Held until it is done, also when the client goes away meanwhile.
+            let _held = (place, worker);
+            registrar.create(client, token.as_deref())
+        });
+        match created.await {
             Ok(Ok(made)) => self.made(&made),
             Ok(Err(refusal)) => {
                 info!(reason = refusal.word(), "no new account: {refusal}");
@@ -183,6 +187,16 @@ fn token(query: &str) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn any_query_has_a_token_or_none(before in "[a-z=]{0,9}", token in "[0-9A-Za-z]{0,30}", after in "\\PC{0,9}") {
+            let query = format!("x{before}&token={token}&{after}");
+            prop_assert_eq!(super::token(&query), Some(token.as_str()));
+            let _ = super::token(&after);
+        }
+    }
 
     #[test]
     fn a_token_is_one_field_of_the_query() {

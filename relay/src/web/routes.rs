@@ -24,7 +24,7 @@ pub(super) struct Routes {
     health: Health,
     pub(super) metrics: Option<Arc<Metrics>>,
     /// One monitor at a time: what it asks for may block.
-    monitors: Semaphore,
+    monitors: Arc<Semaphore>,
 }
 
 impl Routes {
@@ -34,7 +34,7 @@ impl Routes {
             new: NewAccounts::new(config),
             health: Health::new(config),
             metrics: None,
-            monitors: Semaphore::new(1),
+            monitors: Arc::new(Semaphore::new(1)),
         }
     }
 
@@ -60,9 +60,8 @@ impl Routes {
     }
 
     async fn health(&self) -> Answer {
-        let _turn = self.monitors.acquire().await;
         let health = self.health.clone();
-        blocking(move || health.answer()).await
+        self.in_turn(move || health.answer()).await
     }
 
     async fn metrics(&self, headers: &HeaderMap) -> Answer {
@@ -70,10 +69,19 @@ impl Routes {
             return answer::reason(StatusCode::NOT_FOUND, "There is nothing here.");
         };
         let format = format(headers);
-        let _turn = self.monitors.acquire().await;
-        let text = blocking(move || metrics.render(format)).await;
+        let text = self.in_turn(move || metrics.render(format)).await;
         let kind = HeaderValue::from_static(format.content_type());
         answer::text(StatusCode::OK, kind, text)
+    }
+
+    async fn in_turn<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
+        // Never closed; held until the work is done, also when the monitor goes away meanwhile.
+        let turn = Arc::clone(&self.monitors).acquire_owned().await;
+        let work = move || {
+            let _turn = turn;
+            work()
+        };
+        blocking(work).await
     }
 }
 
