@@ -62,6 +62,7 @@ pub(crate) const TESTS: &[Package] = &[
     ),
     package("mandoc", "looks for mistakes in the man pages"),
     package("systemd", "systemd-analyze checks the unit files"),
+    package("prometheus", "promtool checks the metrics"),
     package(
         "python3-venv",
         "a place for what tests take from PyPI: Delta Chat, dkimpy",
@@ -101,7 +102,7 @@ pub(crate) fn ensure(lists: &[&[Package]]) -> Result<()> {
 }
 
 fn install(names: &[&str]) -> Result<()> {
-    let fresh: Vec<&str> = ["dovecot-core", "postfix"]
+    let fresh: Vec<&str> = ["dovecot-core", "postfix", "prometheus"]
         .into_iter()
         .filter(|name| !installed(name))
         .collect();

@@ -69,6 +69,7 @@ pub(crate) fn keep_off_at_boot(new_packages: &[&str]) {
     let units: Vec<&str> = [
         ("dovecot-core", "dovecot.service"),
         ("postfix", "postfix.service"),
+        ("prometheus", "prometheus.service"),
     ]
     .into_iter()
     .filter(|(package, _)| new_packages.contains(package))
