@@ -3,6 +3,7 @@
 //! | module | what it does |
 //! |---|---|
 //! | [`check`] | says why the filter lets a message pass, or not |
+//! | [`deltachat`] | a client of Delta Chat's core |
 //! | [`housekeeping`] | removes what is too old, and reports on all mailboxes |
 //! | [`import`] | takes over the user table of an old relay |
 //! | [`push`] | delivers push notifications |
@@ -16,6 +17,7 @@
 #![forbid(unsafe_code)]
 
 pub mod check;
+pub mod deltachat;
 pub mod housekeeping;
 pub mod import;
 pub mod push;
