@@ -11,6 +11,7 @@ pub(crate) enum Exit {
     Refused = 1,
     Usage = 64,
     Data = 65,
+    NoInput = 66,
     NoUser = 67,
     Unavailable = 69,
     System = 71,

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`check`] | says why the filter lets a message pass, or not |
 //! | [`deltachat`] | a client of Delta Chat's core |
+//! | [`echobot`] | the bot that sends back what it is sent |
 //! | [`housekeeping`] | removes what is too old, and reports on all mailboxes |
 //! | [`import`] | takes over the user table of an old relay |
 //! | [`push`] | delivers push notifications |
@@ -18,6 +19,7 @@
 
 pub mod check;
 pub mod deltachat;
+pub mod echobot;
 pub mod housekeeping;
 pub mod import;
 pub mod push;

@@ -32,6 +32,7 @@ enum Command {
     Usage(commands::usage::Arguments),
     User(commands::user::Arguments),
     ImportSqlite(commands::import_sqlite::Arguments),
+    Echobot(commands::echobot::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -65,6 +66,7 @@ fn run(command: &Command) -> Result<ExitCode, Failure> {
         Command::Usage(arguments) => commands::usage::run(arguments)?,
         Command::User(arguments) => commands::user::run(arguments)?,
         Command::ImportSqlite(arguments) => commands::import_sqlite::run(arguments)?,
+        Command::Echobot(arguments) => commands::echobot::run(arguments)?,
         Command::Check(arguments) => {
             return commands::check::run(arguments).map(|ended| ExitCode::from(ended.code()));
         }

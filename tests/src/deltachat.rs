@@ -3,6 +3,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use crate::endpoints::Endpoints;
 use crate::instance::{Account, target_dir};
@@ -33,6 +34,22 @@ pub fn python_below(target: &Path) -> io::Result<PathBuf> {
         &format!("deltachat-{VERSION}"),
         &packages.each_ref().map(String::as_str),
     )
+}
+
+/// The program `deltachat-rpc-server` itself. What stands beside [`python`] is a script around it.
+///
+/// # Errors
+///
+/// As [`python`].
+pub fn rpc_server() -> io::Result<PathBuf> {
+    let mut ask = Command::new(python()?);
+    ask.args([
+        "-c",
+        "import deltachat_rpc_server; print(deltachat_rpc_server.__path__[0])",
+    ]);
+    let output = ask.output()?;
+    let package = String::from_utf8_lossy(&output.stdout);
+    Ok(Path::new(package.trim_end()).join("deltachat-rpc-server"))
 }
 
 /// The `dclogin:` link that brings a client to this account; any certificate will do.

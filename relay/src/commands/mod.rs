@@ -2,6 +2,7 @@
 //! library.
 
 pub(crate) mod check;
+pub(crate) mod echobot;
 pub(crate) mod expire;
 pub(crate) mod import_sqlite;
 pub(crate) mod layout;

@@ -1,0 +1,178 @@
+//! `chatmail echobot`.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use chatmail_core::config::Config;
+use chatmail_relay::echobot::{self, CreateError, Made, Settings, Stopped};
+use clap::Parser;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+use super::print;
+use crate::exit::{Exit, Failure, load};
+
+/// Run the bot echo@DOMAIN, which sends back what it is sent.
+///
+/// People talk to it to see that messages travel both ways. It answers texts with the same text, files
+/// with the same file, and /help with a help text; in chats of two only, and never a bot. Its
+/// invite link, which is how people find it, is written to DIR/invite-link.txt, and printed by
+/// --print-link.
+///
+/// Delta Chat's core does the mail: the program deltachat-rpc-server must be installed. Nobody can
+/// choose the name `echo` at a login, so the account has to be made first, by the owner of the
+/// mailboxes, with --create-account. The bot itself needs none of the mailboxes: give it a user
+/// of its own, who can read chatmail.ini, the password and nothing else.
+///
+/// Stops at SIGTERM and SIGINT. A message that came before is answered after the next start, once. If
+/// core crashes it is started again. Logs go to standard error, without addresses and messages.
+#[derive(Parser)]
+#[command(
+    after_help = "Exit codes: 0 stopped by a signal, or done, 64 wrong usage, 66 there is no invite link yet, 69 \
+deltachat-rpc-server cannot be run, 73 the account or a file cannot be made, 74 standard output cannot be \
+written to, 78 wrong chatmail.ini, password or state.
+
+Keys of chatmail.ini it reads: mail_domain, mailboxes_dir, password_min_length and those that say whether \
+the certificate is self-signed.
+
+Example:
+  runuser -u vmail -- chatmail echobot --create-account --config /etc/chatmail.ini \\
+      --password-file /var/lib/chatmail-echobot-account/password"
+)]
+pub(crate) struct Arguments {
+    /// chatmail.ini
+    #[arg(long, value_name = "FILE", required_unless_present = "print_link")]
+    config: Option<PathBuf>,
+    /// Where the bot keeps its key, its messages of the last day and its invite link; made if missing
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/chatmail-echobot")]
+    state_dir: PathBuf,
+    /// Where the password is; without it, DIR/password
+    #[arg(long, value_name = "FILE")]
+    password_file: Option<PathBuf>,
+    /// Make the account, with a random password in the password file, and end
+    ///
+    /// Run it as the owner of the mailboxes. What is there is kept. Nothing is done if account and
+    /// password are there.
+    #[arg(long, conflicts_with = "print_link")]
+    create_account: bool,
+    /// Print the invite link of a bot that has run, and end
+    #[arg(long)]
+    print_link: bool,
+    /// Write the invite link to this file as well, which everybody may read: for web pages
+    #[arg(long, value_name = "FILE")]
+    link_file: Option<PathBuf>,
+    /// The program of Delta Chat's core; a bare name is looked for on PATH
+    #[arg(long, value_name = "FILE", default_value = "deltachat-rpc-server")]
+    rpc_server: PathBuf,
+    /// Where the relay is; without it, mail_domain
+    #[arg(long, value_name = "HOST")]
+    host: Option<String>,
+    /// Port of IMAP over TLS
+    #[arg(long, value_name = "PORT", default_value_t = 993)]
+    imap_port: u16,
+    /// Port of submission over TLS
+    #[arg(long, value_name = "PORT", default_value_t = 465)]
+    smtp_port: u16,
+    /// Accept any certificate, as with self-signed ones: only for a host that nobody can stand in for
+    #[arg(long)]
+    any_certificate: bool,
+    /// The name that people see
+    #[arg(long, value_name = "NAME", default_value = "Echo")]
+    display_name: String,
+    /// A picture that people see
+    #[arg(long, value_name = "FILE")]
+    avatar: Option<PathBuf>,
+    /// error, warn, info, debug or trace
+    #[arg(long, value_name = "LEVEL", default_value = "info")]
+    log_level: tracing::Level,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let Some(path) = arguments
+        .config
+        .as_deref()
+        .filter(|_| !arguments.print_link)
+    else {
+        return print_link(&arguments.state_dir);
+    };
+    let config = load(path)?;
+    let settings = settings(arguments, &config);
+    if arguments.create_account {
+        return create_account(&config, &settings.password_file());
+    }
+    tracing_subscriber::fmt()
+        .with_env_filter(EnvFilter::new(format!(
+            "off,chatmail_relay={}",
+            arguments.log_level
+        )))
+        .with_ansi(false)
+        .with_target(false)
+        .with_writer(std::io::stderr)
+        .init();
+    serve(settings)
+}
+
+fn settings(arguments: &Arguments, config: &Config) -> Settings {
+    let mut settings = Settings::new(config, &arguments.state_dir);
+    settings.password_file.clone_from(&arguments.password_file);
+    settings.link_file.clone_from(&arguments.link_file);
+    settings.rpc_server.clone_from(&arguments.rpc_server);
+    if let Some(host) = &arguments.host {
+        settings.host.clone_from(host);
+    }
+    settings.imap_port = arguments.imap_port;
+    settings.smtp_port = arguments.smtp_port;
+    settings.any_certificate |= arguments.any_certificate;
+    settings.display_name.clone_from(&arguments.display_name);
+    settings.avatar.clone_from(&arguments.avatar);
+    settings
+}
+
+fn print_link(state_dir: &Path) -> Result<(), Failure> {
+    let path = state_dir.join("invite-link.txt");
+    let link = std::fs::read_to_string(&path).map_err(|why| {
+        let why = format!(
+            "{}: {why}; the bot writes it when it has started",
+            path.display()
+        );
+        Failure(Exit::NoInput, why)
+    })?;
+    print(&link)
+}
+
+fn create_account(config: &Config, password_file: &Path) -> Result<(), Failure> {
+    match echobot::create_account(config, password_file) {
+        Ok(Made::New) => eprintln!("chatmail: the account is made"),
+        Ok(Made::Before) => eprintln!("chatmail: the account is there, nothing was done"),
+        Err(why @ CreateError::Taken { .. }) => return Err(Failure::configuration(why)),
+        Err(why) => return Err(Failure(Exit::CannotCreate, why.to_string())),
+    }
+    Ok(())
+}
+
+fn serve(settings: Settings) -> Result<(), Failure> {
+    let failed = |why: std::io::Error| Failure(Exit::Unavailable, why.to_string());
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(failed)?;
+    let done = runtime.block_on(async {
+        let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+        let stop = async {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        };
+        echobot::run(settings, stop)
+            .await
+            .map_err(|stopped| match stopped {
+                Stopped::Configuration(why) => Failure(Exit::Configuration, why),
+                Stopped::Program(why) => Failure(Exit::Unavailable, why),
+                Stopped::State(why) => Failure(Exit::CannotCreate, why.to_string()),
+            })
+    });
+    runtime.shutdown_timeout(Duration::from_millis(500));
+    done
+}
