@@ -30,6 +30,7 @@ use crate::address::{Address, header_address};
 use crate::config::Config;
 use crate::metadata::DeviceTokens;
 
+mod aside;
 mod schedule;
 mod spool;
 

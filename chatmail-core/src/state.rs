@@ -19,7 +19,8 @@ use rustix::fs::OFlags;
 
 use crate::mailbox::named;
 
-const DIR: &str = ".chatmail";
+/// The directory of these files, in `MAILBOXES_DIR`.
+pub(crate) const STATE_DIR: &str = ".chatmail";
 const DIR_MODE: u32 = 0o700;
 const FILE_MODE: u32 = 0o600;
 
@@ -44,7 +45,7 @@ pub(crate) struct StateFile {
 impl StateFile {
     pub(crate) fn new(mailboxes_dir: &Path, name: &str) -> StateFile {
         StateFile {
-            path: mailboxes_dir.join(DIR).join(name),
+            path: mailboxes_dir.join(STATE_DIR).join(name),
             open: Mutex::new(None),
         }
     }

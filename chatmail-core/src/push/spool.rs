@@ -7,6 +7,7 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use super::aside;
 use crate::mailbox::{Durability, make_dir, named, read_at_most, replace};
 
 /// Longest file that is read, in bytes: an address, a number and a token of 4096 characters.
@@ -53,8 +54,8 @@ pub struct Unreadable {
     pub path: PathBuf,
     /// Why.
     pub why: String,
-    /// Whether its content is at fault, so that it will never be one. Else it could not be read
-    /// this time, and the next attempt may do.
+    /// Whether it will never be one: its content is at fault, or it is no file, or not ours to
+    /// read. Else it could not be read this time, and the next attempt may do.
     pub damaged: bool,
 }
 
@@ -124,31 +125,50 @@ impl Spool {
         }))
     }
 
-    /// Removes what a process that was killed has left half-written, and answers what it was. A
-    /// file younger than a minute is left alone: somebody may be writing it.
+    /// Removes a file if it is what a process that was killed has left half-written, and answers
+    /// whether it was. A file younger than a minute is left alone: somebody may be writing it.
     ///
     /// # Errors
     ///
-    /// The directory cannot be read, or a file cannot be removed.
-    pub fn remove_leftover_tmp(&self, now: SystemTime) -> io::Result<Vec<PathBuf>> {
-        let mut removed = Vec::new();
-        for path in self.files()? {
-            let path = path.map_err(io::Error::other)?;
-            if !is_tmp(&path) {
-                continue;
-            }
-            match fs::metadata(&path).and_then(|metadata| metadata.modified()) {
-                Ok(modified) if now.duration_since(modified).is_ok_and(|age| age >= TMP_AGE) => {
-                    remove(&path)?;
-                    removed.push(path);
-                }
-                Ok(_) => {}
-                // Renamed since.
-                Err(error) if error.kind() == ErrorKind::NotFound => {}
-                Err(error) => return Err(named(&path, error)),
-            }
+    /// It cannot be looked at, or it cannot be removed.
+    pub fn remove_leftover(&self, path: &Path, now: SystemTime) -> io::Result<bool> {
+        if !is_tmp(path) {
+            return Ok(false);
         }
-        Ok(removed)
+        match fs::metadata(path).and_then(|metadata| metadata.modified()) {
+            Ok(modified) if now.duration_since(modified).is_ok_and(|age| age >= TMP_AGE) => {
+                remove(path).map(|()| true)
+            }
+            Ok(_) => Ok(false),
+            // Renamed since.
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(named(path, error)),
+        }
+    }
+
+    /// Whether a path in the spool is that of a file somebody is still writing.
+    pub fn is_half_written(path: &Path) -> bool {
+        is_tmp(path)
+    }
+
+    /// Moves what is no notification out of the spool, to
+    /// `MAILBOXES_DIR/.chatmail/unreadable_notifications`, where the newest 100 are kept for seven
+    /// days.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be moved, and stays where it is.
+    pub fn set_aside(&self, path: &Path, now: SystemTime) -> io::Result<()> {
+        aside::move_there(&self.dir, path, now)
+    }
+
+    /// Removes what was set aside more than seven days ago.
+    ///
+    /// # Errors
+    ///
+    /// The directory is there and cannot be read.
+    pub fn clear_aside(&self, now: SystemTime) -> io::Result<()> {
+        aside::clear(&self.dir, now)
     }
 
     fn files(&self) -> io::Result<Files> {
@@ -194,7 +214,7 @@ impl Pending {
                 return Err(Unreadable {
                     path,
                     why: error.kind().to_string(),
-                    damaged: false,
+                    damaged: stays_so(error.kind()),
                 });
             }
         };
@@ -221,6 +241,13 @@ impl Pending {
     pub fn done(self) -> io::Result<()> {
         remove(&self.path)
     }
+}
+
+/// Whether a file that cannot be read for this reason never can: a directory, somebody else's file,
+/// a chain of links. Else it may be for lack of memory or descriptors.
+fn stays_so(kind: ErrorKind) -> bool {
+    use ErrorKind::{IsADirectory, PermissionDenied};
+    matches!(kind, IsADirectory | PermissionDenied)
 }
 
 fn parse(bytes: &[u8]) -> Result<(&str, SystemTime, &str), &'static str> {

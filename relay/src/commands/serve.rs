@@ -31,7 +31,10 @@ const STACK: usize = 512 * 1024;
 /// Dovecot leaves one file for each pending notification in MAILBOXES_DIR/pending_notifications.
 /// Each is sent by HTTPS POST to push_url and its file removed when the push service has taken it
 /// (200) or knows the device no longer (410; the token is removed, too). Anything else is tried
-/// again after 8, 64, 512 and 4096 seconds, up to 5 hours after the message.
+/// again after 8, 64, 512 and 4096 seconds, up to 5 hours after the message. When the push service
+/// is down, one request at a time asks whether it is back, every 80 seconds or sooner unless Retry-After
+/// says otherwise, and nothing is given up but for its age. A device is asked to wake up once a second at most. Files that are
+/// no notifications are moved to MAILBOXES_DIR/.chatmail/unreadable_notifications.
 ///
 /// With --http it answers a web server that stands in front of it: POST /new makes an account, GET
 /// /new leads a browser to Delta Chat, GET /healthz says whether mail can be stored. Let that web

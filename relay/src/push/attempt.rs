@@ -1,7 +1,7 @@
-//! One attempt to deliver one notification: from its file to what becomes of the file.
+//! One attempt to deliver one notification.
 
 use std::io;
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -10,90 +10,102 @@ use chatmail_core::mailbox::Mailboxes;
 use chatmail_core::metadata::DeviceTokens;
 use chatmail_core::push::{Pending, RetrySchedule};
 
+use super::jitter::jittered;
 use super::post::{Answer, PushService};
 
-/// What an attempt came to.
+/// What became of a request. The file is there in each case.
 #[derive(Debug)]
 pub(super) enum Outcome {
-    /// The push service took it; the file is gone.
+    /// The push service took it.
     Delivered,
-    /// The push service knows no such device; its token and the file are gone.
+    /// The push service knows no such device; its token is gone.
     DeviceGone,
-    /// There was no file any more.
-    Vanished,
-    /// The file was no notification, and is gone.
-    Unreadable(String),
-    /// Too many failures or too late; the file is gone.
-    GivenUp,
-    /// Not this time; the file is there.
-    Later {
-        after: Duration,
+    /// It was answered, and not taken; or the token could not be removed.
+    Failed {
         why: String,
-        /// The push service is to blame, not this notification.
-        unwell: bool,
+        retry_after: Option<Duration>,
     },
-    /// The file cannot be read now: out of descriptors, no permission. It is there.
-    CannotRead(String),
-    /// The file is of no more use and cannot be removed.
-    Stuck(String),
+    /// The push service may be to blame.
+    Unwell {
+        why: String,
+        retry_after: Option<Duration>,
+    },
 }
 
 /// When to try again: given the time of the message, the failures so far and the time now. `None`:
 /// give up. [`RetrySchedule`] but in tests.
-pub(super) type Schedule = dyn Fn(SystemTime, u32, SystemTime) -> Option<Duration> + Send + Sync;
+type Pauses = dyn Fn(SystemTime, u32, SystemTime) -> Option<Duration> + Send + Sync;
 
-/// The schedule of every relay.
-pub(super) fn relay_schedule(
-    since: SystemTime,
-    failures: u32,
-    now: SystemTime,
-) -> Option<Duration> {
-    RetrySchedule::of(since).next_attempt(failures, now)
+/// The pauses, a little longer at random.
+#[derive(Clone)]
+pub(super) struct Schedule(Arc<Pauses>);
+
+impl Schedule {
+    pub(super) fn new(
+        pauses: impl Fn(SystemTime, u32, SystemTime) -> Option<Duration> + Send + Sync + 'static,
+    ) -> Schedule {
+        Schedule(Arc::new(pauses))
+    }
+
+    /// That of every relay.
+    pub(super) fn of_relays() -> Schedule {
+        Schedule::new(|since, failures, now| RetrySchedule::of(since).next_attempt(failures, now))
+    }
+
+    /// Whether a notification of a message of that time is still worth something.
+    pub(super) fn is_in_time(&self, since: SystemTime, now: SystemTime) -> bool {
+        (self.0)(since, 0, now).is_some()
+    }
+
+    /// The pause after that many failures, not less than the push service asked for. `None`: give up.
+    pub(super) fn pause(
+        &self,
+        since: SystemTime,
+        failures: u8,
+        retry_after: Option<Duration>,
+        now: SystemTime,
+    ) -> Option<Duration> {
+        let least = (self.0)(since, failures.into(), now)?;
+        let least = least.max(retry_after.unwrap_or_default());
+        let in_time = |pause: &Duration| self.is_in_time(since, now + *pause);
+        // The last one before the deadline is not to miss it by the random part.
+        [jittered(least), least].into_iter().find(in_time)
+    }
 }
 
-/// All that an attempt needs.
+/// All that a request needs.
 #[derive(Clone)]
 pub(super) struct Attempt {
     pub(super) service: PushService,
-    pub(super) schedule: Arc<Schedule>,
     pub(super) mailboxes: Arc<Mailboxes>,
 }
 
 impl Attempt {
-    /// Sends the notification in `file`, which failed `failures` times before.
-    pub(super) async fn make(&self, file: &Path, failures: u32) -> Outcome {
-        let pending = match Pending::read(file.to_owned()) {
-            Ok(Some(pending)) => pending,
-            Ok(None) => return Outcome::Vanished,
-            Err(unreadable) if unreadable.damaged => return clear_away(file, unreadable.why),
-            Err(unreadable) => return Outcome::CannotRead(unreadable.why),
-        };
-        if (self.schedule)(pending.since, 0, SystemTime::now()).is_none() {
-            return remove(pending, Outcome::GivenUp);
-        }
-        let (why, unwell) = match self.service.post(pending.token.clone()).await {
-            Answer::Taken => return remove(pending, Outcome::Delivered),
-            Answer::Gone => match self.remove_token(&pending).await {
-                Ok(()) => return remove(pending, Outcome::DeviceGone),
-                Err(why) => (format!("the token stays: {}", why.kind()), false),
+    /// Sends a notification.
+    pub(super) async fn make(&self, token: String, address: String) -> Outcome {
+        match self.service.post(token.clone()).await {
+            Answer::Taken => Outcome::Delivered,
+            Answer::Gone => match self.remove_token(token, address).await {
+                Ok(()) => Outcome::DeviceGone,
+                Err(why) => Outcome::Failed {
+                    why: format!("the token stays: {}", why.kind()),
+                    retry_after: None,
+                },
             },
-            Answer::NotTaken(status) => (status.to_string(), false),
-            Answer::Unwell(why) => (why, true),
-        };
-        match (self.schedule)(pending.since, failures + 1, SystemTime::now()) {
-            Some(after) => Outcome::Later { after, why, unwell },
-            None => remove(pending, Outcome::GivenUp),
+            Answer::NotTaken(status, retry_after) => Outcome::Failed {
+                why: status.to_string(),
+                retry_after,
+            },
+            Answer::Unwell(why, retry_after) => Outcome::Unwell { why, retry_after },
         }
     }
 
     /// Removes the token from its mailbox; fine if there is none of this address.
-    async fn remove_token(&self, pending: &Pending) -> io::Result<()> {
-        let Some(address) = Address::parse(pending.address.as_bytes(), self.mailboxes.domain())
-        else {
+    async fn remove_token(&self, token: String, address: String) -> io::Result<()> {
+        let Some(address) = Address::parse(address.as_bytes(), self.mailboxes.domain()) else {
             return Ok(());
         };
         let mailbox = self.mailboxes.mailbox(&address);
-        let token = pending.token.clone();
         // The mailbox's lock may be held by a login for a while.
         let removed = tokio::task::spawn_blocking(move || {
             DeviceTokens::of(&mailbox).remove(&token, SystemTime::now())
@@ -105,18 +117,24 @@ impl Attempt {
     }
 }
 
-/// What is no notification goes.
-fn clear_away(file: &Path, why: String) -> Outcome {
-    match std::fs::remove_file(file) {
-        Ok(()) => Outcome::Unreadable(why),
-        Err(stays) => Outcome::Stuck(format!("{why}; {stays}")),
-    }
+/// What the file of a notification says at the moment.
+#[derive(Debug)]
+pub(super) enum Found {
+    Pending(Pending),
+    /// There is no file any more.
+    Vanished,
+    /// It will never be a notification.
+    Unreadable(String),
+    /// It cannot be read now: out of descriptors, a failing disk.
+    CannotRead(String),
 }
 
-/// Removes the file; `outcome` if that works.
-fn remove(pending: Pending, outcome: Outcome) -> Outcome {
-    match pending.done() {
-        Ok(()) => outcome,
-        Err(why) => Outcome::Stuck(why.kind().to_string()),
+/// Reads a file of the spool: 20 µs or less of system calls, which is less than another thread costs.
+pub(super) fn find(file: PathBuf) -> Found {
+    match Pending::read(file) {
+        Ok(Some(pending)) => Found::Pending(pending),
+        Ok(None) => Found::Vanished,
+        Err(unreadable) if unreadable.damaged => Found::Unreadable(unreadable.why),
+        Err(unreadable) => Found::CannotRead(unreadable.why),
     }
 }

@@ -4,40 +4,71 @@
 //! ([`chatmail_core::push`]). The service posts its token to the push service, and the file goes
 //! only after that answered 200 or 410, or when the deadline is over. So a crash at any point loses
 //! nothing; one between the answer and the removal sends a notification twice, which a phone does
-//! not notice.
+//! not notice. Nothing but the spool is remembered: a restart begins anew with what is there.
+//!
+//! | module | what it decides |
+//! |---|---|
+//! | `watch`, `sweep` | which files there are: told by inotify, and looked for twice a minute |
+//! | `queue`, `name` | whose turn it is; some 60 bytes for each notification that waits |
+//! | `merge` | that a device is asked to wake up once a second at most |
+//! | `attempt`, `post`, `connection` | one request: up to 320 at once on one HTTP/2 connection, or 32 HTTP/1.1 connections |
+//! | `retry_after`, `jitter` | how long to wait for the next attempt, besides the schedule |
+//! | `circuit` | when the push service is down, and whether it is back |
+//! | `work` | what becomes of the file |
+//! | `status`, `tally` | what others are told: figures of the moment, and counters |
+//!
+//! # Failures
+//!
+//! An answer other than 200, 410, 429 and 5xx is about one notification: it is tried again after 8, 64, 512 and
+//! 4096 seconds, each up to a quarter longer, and given up after that, or five hours after its
+//! message. No answer, 429 and 5xx count the same as long as the service answers others. After three in
+//! a row it is taken to be down: one request at a time asks, after 8 to 64 seconds, whether it is back, and
+//! no failure counts against a notification until it is. `Retry-After` is honoured up to an hour: by
+//! the notification it was an answer to, and by all of them while the service is down.
+//!
+//! What is in the spool and is no notification is moved to
+//! `MAILBOXES_DIR/.chatmail/unreadable_notifications`, and told once.
 //!
 //! No log line names a token or an address. Files are named: their names are random.
 
 mod attempt;
-mod health;
+mod circuit;
+mod connection;
+mod jitter;
+mod merge;
+mod name;
 mod post;
 mod queue;
+mod retry_after;
 mod status;
+mod sweep;
+mod tally;
 mod watch;
+mod work;
 
-use std::ffi::OsStr;
 use std::future::Future;
 use std::io;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use chatmail_core::config::Config;
+use chatmail_core::counters::Counters;
 use chatmail_core::push::Spool;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
-use tracing::{debug, error, info, warn};
+use tracing::{info, warn};
 
-use attempt::{Attempt, Outcome};
-use health::Health;
+use attempt::{Attempt, Outcome, Schedule};
+use circuit::Circuit;
+use merge::Merge;
+use name::{Hasher, Names};
 use post::PushService;
-use queue::{Entry, Queue};
+use queue::Queue;
 pub use status::Status;
+use sweep::Sweep;
+use tally::Tally;
 use watch::{News, Watch};
-
-/// Requests on their way at one time. HTTP/2 carries them on one connection; a push service that
-/// takes 200 ms then still gets 320 notifications per second.
-const IN_FLIGHT: usize = 64;
+use work::Sent;
 
 /// Files that the watch did not tell of are found this often.
 const SWEEP: Duration = Duration::from_secs(30);
@@ -45,16 +76,26 @@ const SWEEP: Duration = Duration::from_secs(30);
 /// The same where there is no watch: no inotify instance was left.
 const SWEEP_WITHOUT_WATCH: Duration = Duration::from_secs(1);
 
-/// How long a file that could not be read is left alone.
-const READ_AGAIN: Duration = Duration::from_secs(60);
-
 /// The push delivery of one relay.
 pub struct Delivery {
     spool: Spool,
     attempt: Attempt,
+    schedule: Schedule,
+    names: Names,
     queue: Queue,
-    in_flight: JoinSet<(Entry, Outcome)>,
-    health: Health,
+    devices: Hasher,
+    merge: Merge,
+    circuit: Circuit,
+    in_flight: JoinSet<(Sent, Outcome)>,
+    /// Counts how often requests were started.
+    batch: u64,
+    sweep: Option<Sweep>,
+    swept: bool,
+    /// There are files that were not taken for lack of room.
+    left_out: bool,
+    /// The last file could not be read for a reason that may pass.
+    cannot_read: bool,
+    tally: Tally,
     status: Arc<Status>,
     sweep_every: Duration,
 }
@@ -68,17 +109,27 @@ impl Delivery {
         let directory = mailboxes.push_spool();
         let spool =
             Spool::open(&directory).map_err(|why| format!("{}: {why}", directory.display()))?;
+        let tally = Tally::new(Counters::new(&mailboxes));
         let attempt = Attempt {
             service: PushService::new(config)?,
-            schedule: Arc::new(attempt::relay_schedule),
             mailboxes: Arc::new(mailboxes),
         };
         Ok(Delivery {
             spool,
             attempt,
-            queue: Queue::default(),
+            schedule: Schedule::of_relays(),
+            names: Names::default(),
+            queue: Queue::new(Instant::now()),
+            devices: Hasher::default(),
+            merge: Merge::default(),
+            circuit: Circuit::default(),
             in_flight: JoinSet::new(),
-            health: Health::default(),
+            batch: 0,
+            sweep: None,
+            swept: false,
+            left_out: false,
+            cannot_read: false,
+            tally,
             status: Arc::default(),
             sweep_every: SWEEP,
         })
@@ -95,7 +146,13 @@ impl Delivery {
         mut self,
         schedule: impl Fn(SystemTime, u32, SystemTime) -> Option<Duration> + Send + Sync + 'static,
     ) -> Delivery {
-        self.attempt.schedule = Arc::new(schedule);
+        self.schedule = Schedule::new(schedule);
+        self
+    }
+
+    /// Replaces the 8 seconds after which a push service that is down is asked first, for tests.
+    pub fn with_first_pause(mut self, pause: Duration) -> Delivery {
+        self.circuit = Circuit::with_first_pause(pause);
         self
     }
 
@@ -121,140 +178,72 @@ impl Delivery {
                 None
             }
         };
-        self.sweep()?;
-        info!(
-            "ready: {} pending notifications in {}",
-            self.queue.len(),
-            self.spool.dir().display()
-        );
-        let period = match watch {
+        self.begin_sweep()?;
+        let mut sweeps = every(match watch {
             Some(_) => self.sweep_every,
             None => SWEEP_WITHOUT_WATCH,
-        };
-        let mut sweeps = tokio::time::interval_at(Instant::now() + period, period);
-        sweeps.set_missed_tick_behavior(MissedTickBehavior::Delay);
-
+        });
         loop {
             self.start_due();
-            self.status
-                .set(self.queue.len(), self.in_flight.len(), None, false);
-            let next_due = self.next_due();
+            self.tell_status();
+            let next_start = at(self.next_start());
+            let flush = at(self.tally.due());
             tokio::select! {
                 () = &mut shutdown => {
                     info!("stopping: {} notifications stay in the spool", self.queue.len());
+                    self.tally.flush();
                     return Ok(());
                 }
-                Some(done) = self.in_flight.join_next() => {
-                    let (entry, outcome) = done.map_err(io::Error::other)?;
-                    self.finish(entry, outcome);
-                }
+                Some(done) = self.in_flight.join_next() => self.finish_all(done)?,
                 news = news(&mut watch) => match news {
-                    Ok(News::File(file)) => self.add(file),
-                    Ok(News::Sweep) => self.sweep()?,
+                    Ok(news) => {
+                        self.hear(news)?;
+                        if let Some(watch) = &mut watch {
+                            self.hear_more(watch)?;
+                        }
+                    }
                     Err(why) => {
                         warn!("inotify failed ({why}); sweeping every {SWEEP_WITHOUT_WATCH:?} instead");
                         watch = None;
-                        sweeps = tokio::time::interval(SWEEP_WITHOUT_WATCH);
-                        sweeps.set_missed_tick_behavior(MissedTickBehavior::Delay);
+                        sweeps = every(SWEEP_WITHOUT_WATCH);
                     }
                 },
                 _ = sweeps.tick() => {
+                    self.begin_sweep()?;
                     if let Some(watch) = &watch && let Err(why) = watch.renew() {
                         warn!("cannot watch the spool: {why}");
                     }
-                    self.sweep()?;
                 }
-                () = next_due => {}
+                () = tokio::task::yield_now(), if self.sweep.is_some() => self.sweep_on()?,
+                () = next_start => {}
+                () = flush => self.tally.flush_aside(),
             }
         }
     }
 
-    /// Starts what is due, as far as there is room.
-    fn start_due(&mut self) {
-        while self.in_flight.len() < IN_FLIGHT
-            && let Some(entry) = self.queue.take_due(Instant::now())
-        {
-            let attempt = self.attempt.clone();
-            self.in_flight.spawn(async move {
-                let outcome = attempt.make(&entry.file, entry.failed).await;
-                (entry, outcome)
-            });
-        }
+    fn tell_status(&self) {
+        self.status.set(
+            self.queue.len(),
+            self.in_flight.len(),
+            self.queue.oldest().map(u64::from),
+            self.circuit.is_down(),
+        );
     }
+}
 
-    /// Ready when another attempt can start; never while there is no room.
-    fn next_due(&self) -> impl Future<Output = ()> + use<> {
-        let due = self
-            .queue
-            .next_due()
-            .filter(|_| self.in_flight.len() < IN_FLIGHT);
-        async move {
-            match due {
-                Some(due) => tokio::time::sleep_until(due).await,
-                None => std::future::pending().await,
-            }
-        }
-    }
+/// Ticks after each period, the first one included.
+fn every(period: Duration) -> tokio::time::Interval {
+    let mut ticks = tokio::time::interval_at(Instant::now() + period, period);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
+}
 
-    fn finish(&mut self, entry: Entry, outcome: Outcome) {
-        let file = name(&entry.file).into_owned();
-        match outcome {
-            Outcome::Delivered => {
-                self.health.well();
-                debug!(file, "delivered");
-                self.queue.forget(&entry);
-            }
-            Outcome::DeviceGone => {
-                self.health.well();
-                debug!(file, "the device is gone, and its token removed");
-                self.queue.forget(&entry);
-            }
-            Outcome::Vanished => self.queue.forget(&entry),
-            Outcome::Unreadable(why) => {
-                warn!(file, "removed an unreadable file from the spool: {why}");
-                self.queue.forget(&entry);
-            }
-            Outcome::GivenUp => {
-                warn!(
-                    file,
-                    "given up: too many failures, or too long after the message"
-                );
-                self.queue.forget(&entry);
-            }
-            Outcome::Later { after, why, unwell } => {
-                if unwell {
-                    self.health.unwell(&why);
-                }
-                debug!(file, "not delivered, next attempt in {after:?}: {why}");
-                self.queue.retry(entry, Instant::now() + after);
-            }
-            Outcome::CannotRead(why) => {
-                if entry.failed == 0 {
-                    error!(file, "cannot be read, will try again: {why}");
-                }
-                self.queue.retry(entry, Instant::now() + READ_AGAIN);
-            }
-            // It stays known, so that this process does not send it again and again.
-            Outcome::Stuck(why) => error!(file, "left in the spool: {why}"),
-        }
-    }
-
-    /// Finds what the watch did not tell of: what is older than it, above all.
-    fn sweep(&mut self) -> io::Result<()> {
-        for file in self.spool.remove_leftover_tmp(SystemTime::now())? {
-            warn!(file = %name(&file), "removed a half-written file from the spool");
-        }
-        for entry in std::fs::read_dir(self.spool.dir())? {
-            self.add(entry?.path());
-        }
-        Ok(())
-    }
-
-    fn add(&mut self, file: PathBuf) {
-        // Half-written ones become a notification by being renamed.
-        if file.extension() != Some(OsStr::new("tmp")) {
-            self.queue.add(file, Instant::now());
-        }
+/// Ready at that time, never if there is none. Lets others run before it is, even if the time is past.
+async fn at(time: Option<Instant>) {
+    match time {
+        Some(time) if time <= Instant::now() => tokio::task::yield_now().await,
+        Some(time) => tokio::time::sleep_until(time).await,
+        None => std::future::pending().await,
     }
 }
 
@@ -264,9 +253,4 @@ async fn news(watch: &mut Option<Watch>) -> io::Result<News> {
         Some(watch) => watch.news().await,
         None => std::future::pending().await,
     }
-}
-
-/// The file's random name. The path would say no more.
-fn name(file: &Path) -> std::borrow::Cow<'_, str> {
-    file.file_name().unwrap_or_default().to_string_lossy()
 }

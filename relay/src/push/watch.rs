@@ -1,9 +1,10 @@
 //! Tells of new files in the spool as soon as they are renamed into place.
 
+use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use futures_util::StreamExt;
+use futures_util::{FutureExt, StreamExt};
 use inotify::{EventMask, EventStream, Inotify, WatchMask};
 
 /// An inotify watch on the spool directory.
@@ -14,8 +15,8 @@ pub(super) struct Watch {
 
 /// What happened since the last look.
 pub(super) enum News {
-    /// This file is complete.
-    File(PathBuf),
+    /// The file of this name is complete.
+    File(OsString),
     /// Too much to tell, or the directory itself went: look for yourself.
     Sweep,
 }
@@ -55,8 +56,12 @@ impl Watch {
                 return Ok(News::Sweep);
             }
             if let Some(name) = event.name {
-                return Ok(News::File(self.directory.join(name)));
+                return Ok(News::File(name));
             }
         }
+    }
+    /// The news that there are already, if any.
+    pub(super) fn news_now(&mut self) -> Option<io::Result<News>> {
+        self.news().now_or_never()
     }
 }

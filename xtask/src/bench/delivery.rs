@@ -23,7 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(super) fn measure(pair: &mut Pair, rounds: u32) -> Result<Vec<Row>> {
     for account in &pair.accounts {
-        with_device_token(&pair.ours.endpoints, account)?;
+        with_device_token(&pair.ours.endpoints, account, "benchmark")?;
     }
     let what = "LMTP deliveries of 3 KB messages";
     let spent = interleaved(what, rounds, pair, |pair, relay| {
@@ -47,9 +47,10 @@ pub(super) fn measure(pair: &mut Pair, rounds: u32) -> Result<Vec<Row>> {
         })?;
         Ok(seconds.map(|seconds| seconds * 1e3 / f64::from(MESSAGES)))
     })?;
+    // No device is asked to wake up more than once a second.
     let sent = pair.push.posts().len();
     ensure!(
-        sent == (MESSAGES * (rounds + 1)) as usize,
+        sent >= pair.accounts.len() * (rounds + 1) as usize,
         "{sent} notifications for {} messages",
         MESSAGES * (rounds + 1)
     );
@@ -68,7 +69,7 @@ pub(super) fn measure(pair: &mut Pair, rounds: u32) -> Result<Vec<Row>> {
         .target(Target::AtMost(1.2))
         .target(Target::Ratio(1.17)),
         Row::new(
-            "  its notification, in chatmail serve",
+            "  its share of notifications, one a second for each device",
             "ms CPU",
             notification,
             Compared::Alone,
@@ -76,16 +77,20 @@ pub(super) fn measure(pair: &mut Pair, rounds: u32) -> Result<Vec<Row>> {
     ])
 }
 
-fn with_device_token(endpoints: &Endpoints, account: &Account) -> Result<()> {
+pub(super) fn with_device_token(
+    endpoints: &Endpoints,
+    account: &Account,
+    token: &str,
+) -> Result<()> {
     let mut imap =
         Imap::login_to(endpoints, &account.address, &account.password).context("IMAP login")?;
-    imap.set_metadata("INBOX", "/private/devicetoken", "benchmark")
+    imap.set_metadata("INBOX", "/private/devicetoken", token)
         .and_then(|answer| answer.ok())
         .context("SETMETADATA")?;
     Ok(())
 }
 
-fn nothing_pending(endpoints: &Endpoints) -> bool {
+pub(super) fn nothing_pending(endpoints: &Endpoints) -> bool {
     fs::read_dir(endpoints.mailboxes_dir.join("pending_notifications"))
         .map_or(true, |mut entries| entries.next().is_none())
 }
