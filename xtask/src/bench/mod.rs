@@ -18,6 +18,8 @@ mod mail;
 mod memory;
 mod pair;
 mod population;
+mod push;
+mod push_server;
 mod session;
 mod storm;
 mod table;
@@ -54,6 +56,8 @@ Examples:
   cargo xtask bench relay --only session,idle,storm several
   cargo xtask bench --json bench.json               the figures of each round, for a script
   cargo xtask bench check                           the encryption check alone, with its targets
+  cargo xtask bench push                            push delivery, with its targets: to a service that answers after
+                                                    0, 50 and 200 ms, and with 100,000 pending; about 5 minutes
 
 What there is to measure:
   login      SASL logins of known users: repeated, and the first since the start; first logins that create
@@ -101,6 +105,8 @@ enum Subject {
     Relay,
     /// The encryption check alone, next to a whole-message check
     Check,
+    /// Push delivery, from LMTP to the push service
+    Push,
 }
 
 /// In the order in which they are measured, among those that need the same relays.
@@ -152,10 +158,31 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     match options.subject {
         Subject::Relay => relay(options),
         Subject::Check => check::run(options.rounds, options.json.as_deref()),
+        Subject::Push => measured(options, |directory, artifacts, rows| {
+            rows.extend(push::measure(directory, artifacts, options.rounds)?);
+            Ok(())
+        }),
     }
 }
 
+/// A whole relay.
 fn relay(options: &Options) -> Result<ExitCode> {
+    measured(options, |directory, artifacts, rows| {
+        for other in Other::ALL {
+            let parts = Part::value_variants().iter().filter(|part| {
+                part.other() == other && (options.only.is_empty() || options.only.contains(part))
+            });
+            measure(directory, artifacts, other, parts, options, rows)?;
+        }
+        Ok(())
+    })
+}
+
+/// Builds a relay, prepares the host for it, and shows what `work` found, also if it fails in the middle.
+fn measured(
+    options: &Options,
+    work: impl FnOnce(&Path, &Rc<Artifacts>, &mut Vec<Row>) -> Result<()>,
+) -> Result<ExitCode> {
     privilege::become_root("Running mail servers")?;
     privilege::prepare_process();
     interrupt::listen()?;
@@ -174,18 +201,7 @@ fn relay(options: &Options) -> Result<ExitCode> {
     ));
     let begin = Instant::now();
     let mut rows = Vec::new();
-    let mut outcome = Ok(ExitCode::SUCCESS);
-    for other in Other::ALL {
-        let parts = Part::value_variants().iter().filter(|part| {
-            part.other() == other && (options.only.is_empty() || options.only.contains(part))
-        });
-        if outcome.is_ok()
-            && let Err(failure) = measure(&directory, &artifacts, other, parts, options, &mut rows)
-        {
-            // What was measured so far is shown.
-            outcome = Err(failure);
-        }
-    }
+    let outcome = work(&directory, &artifacts, &mut rows);
     say(format_args!("    done in {}", Seconds(begin.elapsed())));
 
     let table = Table {
@@ -200,7 +216,7 @@ fn relay(options: &Options) -> Result<ExitCode> {
         give_to_caller(file)?;
     }
     println!("{table}");
-    outcome
+    outcome.map(|()| ExitCode::SUCCESS)
 }
 
 /// Starts a pair for these parts, if there is one, and measures them.

@@ -30,12 +30,14 @@ const POSTFIX: &str = "Postfix";
 const PASSWORDS: &str = "passwd";
 /// Accounts with mailboxes on both relays.
 const ACCOUNTS: usize = 10;
+/// Everything a relay runs.
+const ALL: &[&str] = &[DOVECOT, MILTER, POSTFIX, SERVE];
 /// No sender and no client is slowed down, and new users are many: that is not what is measured.
-fn config(dkim: bool) -> String {
+fn config(dkim: bool, lines: &str) -> String {
     format!(
         "[params]\nmail_domain = chat.test\ndkim = {dkim}\n\
          max_user_send_per_minute = 10000000\nmax_user_send_burst_size = 10000000\n\
-         max_signups_per_hour = inf\nmax_network_signups_per_hour = inf\n"
+         max_signups_per_hour = inf\nmax_network_signups_per_hour = inf\n{lines}"
     )
 }
 
@@ -117,7 +119,7 @@ impl Relay {
         directory: &Path,
         artifacts: &Artifacts,
         push_url: &str,
-        dkim: bool,
+        ini: &str,
         other: Other,
     ) -> Result<Instance> {
         let directory = Directory::take(directory)?;
@@ -131,8 +133,7 @@ impl Relay {
             }
         }
         let file = root.join("bench.ini");
-        fs::write(&file, config(dkim))
-            .with_context(|| format!("cannot write {}", file.display()))?;
+        fs::write(&file, ini).with_context(|| format!("cannot write {}", file.display()))?;
         let options = Options::with(file, push_url.to_owned());
         let wish = Wish::read(&options)?;
         let instance = Instance::prepare(directory, Ports::claim(None)?, &wish, artifacts)?;
@@ -146,6 +147,18 @@ impl Relay {
             edits::append_to_dovecot(&etc, edits::SOON_HIBERNATED)?;
         }
         Ok(instance)
+    }
+
+    /// Ours alone, with further lines of its `chatmail.ini`.
+    pub(super) fn alone(
+        directory: &Path,
+        artifacts: &Artifacts,
+        push_url: &str,
+        lines: &str,
+    ) -> Result<Relay> {
+        let ini = config(false, lines);
+        let instance = Relay::prepare(directory, artifacts, push_url, &ini, Other::Bare)?;
+        Relay::start(instance, artifacts, ALL)
     }
 
     /// Starts the parts with these names.
@@ -209,7 +222,7 @@ impl Relay {
     }
 
     /// Creates the accounts by their first login.
-    fn log_in(&self, accounts: &[Account]) -> Result<()> {
+    pub(super) fn log_in(&self, accounts: &[Account]) -> Result<()> {
         let mut sasl = Sasl::connect(&self.auth_socket)?;
         accounts.iter().try_for_each(|account| sasl.login(account))
     }
@@ -220,7 +233,7 @@ impl Relay {
     }
 
     /// Fails if a part died since the last look.
-    fn look_after(&mut self) -> Result<()> {
+    pub(super) fn look_after(&mut self) -> Result<()> {
         ensure!(
             !self.supervisor.look_after()?,
             "a part of the relay died and had to be started again\n{}",
@@ -243,18 +256,18 @@ pub(super) struct Pair {
 impl Pair {
     /// Starts both in `directory`. The mail of an earlier run is removed.
     pub(super) fn start(directory: &Path, artifacts: &Rc<Artifacts>, other: Other) -> Result<Pair> {
-        const ALL: &[&str] = &[DOVECOT, MILTER, POSTFIX, SERVE];
         let push = Sink::start().context("cannot start a push service")?;
         let push_url = &push.url();
-        let dkim = other == Other::NoDkim;
-        let ours = Relay::prepare(&directory.join("ours"), artifacts, push_url, dkim, other)?;
+        let ini = config(other == Other::NoDkim, "");
+        let ours = Relay::prepare(&directory.join("ours"), artifacts, push_url, &ini, other)?;
         let ours = Relay::start(ours, artifacts, ALL)?;
         let accounts = (0..ACCOUNTS)
             .map(|_| ours.new_account())
             .collect::<Result<Vec<_>>>()?;
         ours.log_in(&accounts)?;
 
-        let bare = Relay::prepare(&directory.join("bare"), artifacts, push_url, false, other)?;
+        let ini = config(false, "");
+        let bare = Relay::prepare(&directory.join("bare"), artifacts, push_url, &ini, other)?;
         let bare = match other {
             Other::NoDkim => {
                 let bare = Relay::start(bare, artifacts, ALL)?;
