@@ -4,7 +4,7 @@
 //! to Delta Chat, which then posts. Delta Chat would not trust a self-signed certificate then, so
 //! relays with one have a web page that gets its link by `GET`, and `GET` answers as `POST` does.
 
-use std::fmt::Display;
+use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -163,10 +163,23 @@ impl NewAccounts {
     }
 }
 
-fn undecided(why: &impl Display) -> Answer {
-    error!(reason = "undecided", "no new account: {why}");
+fn undecided(why: &io::Error) -> Answer {
+    error!(
+        reason = "undecided",
+        "no new account: {}",
+        without_address(why)
+    );
     let text = "This relay cannot make an account now. Please try again later.";
     answer::later(StatusCode::SERVICE_UNAVAILABLE, text, BUSY)
+}
+
+/// The error as it is, unless it names a mailbox.
+fn without_address(why: &io::Error) -> String {
+    let text = why.to_string();
+    match text.contains('@') {
+        true => why.kind().to_string(),
+        false => text,
+    }
 }
 
 /// Seconds until the rate allows one more.
@@ -206,6 +219,15 @@ mod tests {
         assert_eq!(token("xtoken=abc"), None);
         assert_eq!(token("token"), None);
         assert_eq!(token(""), None);
+    }
+
+    #[test]
+    fn an_error_names_a_file_but_no_mailbox() {
+        let error = |text: &str| io::Error::new(io::ErrorKind::StorageFull, text);
+        let state = "/mail/.chatmail/invites: line 2 is no invitation";
+        assert_eq!(without_address(&error(state)), state);
+        let mailbox = without_address(&error("/mail/a@chat.example/password: no space"));
+        assert_eq!(mailbox, "no storage space");
     }
 
     #[test]
