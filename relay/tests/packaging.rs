@@ -116,7 +116,7 @@ fn runs(text: &str) -> Vec<&str> {
         ("ExecStart=/usr/bin/chatmail ", "\n"),
         ("command_args=\"", "\""),
         ("command_args=\"$command_args ", "\""),
-        ("exec $command ", "\""),
+        ("\"$command\" ", "||"),
     ] {
         let found = text.split(start).skip(1);
         runs.extend(found.map(|rest| rest.split(end).next().unwrap()));

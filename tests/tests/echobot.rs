@@ -214,8 +214,8 @@ impl<'r> BotHost<'r> {
     /// Makes the account, as its unit does, and hands the password over, as systemd does.
     fn create_account(&self) {
         let mailboxes = fs::metadata(&self.relay.endpoints().mailboxes_dir).expect("mailboxes");
-        for word in ["is made", "nothing was done"] {
-            let made = self.create(mailboxes.uid());
+        for (user, word) in [(0, "is made"), (mailboxes.uid(), "nothing was done")] {
+            let made = self.create(user);
             let said = String::from_utf8_lossy(&made.stderr).into_owned();
             assert!(made.status.success() && said.contains(word), "{said}");
         }

@@ -9,6 +9,7 @@ use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
+use super::mail_user::become_mail_user;
 use super::print;
 use crate::exit::{Exit, Failure, load};
 
@@ -20,8 +21,8 @@ use crate::exit::{Exit, Failure, load};
 /// --print-link.
 ///
 /// Delta Chat's core does the mail: the program deltachat-rpc-server must be installed. Nobody can
-/// choose the name `echo` at a login, so the account has to be made first, by the owner of the
-/// mailboxes, with --create-account. The bot itself needs none of the mailboxes: give it a user
+/// choose the name `echo` at a login, so the account has to be made first, with --create-account, by
+/// the owner of the mailboxes or by root. The bot itself needs none of the mailboxes: give it a user
 /// of its own, who can read chatmail.ini, the password and nothing else.
 ///
 /// Stops at SIGTERM and SIGINT. A message that came before is answered after the next start, once. If
@@ -36,7 +37,8 @@ Keys of chatmail.ini it reads: mail_domain, mailboxes_dir, password_min_length a
 the certificate is self-signed.
 
 Example:
-  runuser -u vmail -- chatmail echobot --create-account --config /etc/chatmail.ini \\
+  install -d -o vmail -m 0700 /var/lib/chatmail-echobot-account
+  chatmail echobot --create-account --config /etc/chatmail.ini \\
       --password-file /var/lib/chatmail-echobot-account/password"
 )]
 pub(crate) struct Arguments {
@@ -51,7 +53,8 @@ pub(crate) struct Arguments {
     password_file: Option<PathBuf>,
     /// Make the account, with a random password in the password file, and end
     ///
-    /// Run it as the owner of the mailboxes. What is there is kept. Nothing is done if account and
+    /// Run it as the owner of the mailboxes, or as root, who goes on as that owner: the password file has
+    /// to be where that user may write. What is there is kept. Nothing is done if account and
     /// password are there.
     #[arg(long, conflicts_with = "print_link")]
     create_account: bool,
@@ -98,6 +101,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let config = load(path)?;
     let settings = settings(arguments, &config);
     if arguments.create_account {
+        become_mail_user(&config)?;
         return create_account(&config, &settings.password_file());
     }
     tracing_subscriber::fmt()

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader};
 use tokio::process::{Child, Command};
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::Rpc;
@@ -15,12 +16,17 @@ use super::Rpc;
 /// Longest line of the program's log that is kept, in bytes.
 const WORDS_MAX: u64 = 400;
 
+/// How long the end of the program's log is waited for when the program has ended.
+const LOG_END: Duration = Duration::from_secs(1);
+
 /// A running program. Dropped, it is killed: nothing that it has on its disk is lost by that.
 #[derive(Debug)]
 pub struct Server {
     child: Child,
     rpc: Rpc,
     last_words: Arc<Mutex<String>>,
+    /// `None` once it was waited for.
+    log: Option<JoinHandle<()>>,
 }
 
 impl Server {
@@ -50,8 +56,8 @@ impl Server {
             return Err(io::Error::other("a child without pipes"));
         };
         let last_words = Arc::new(Mutex::new(String::new()));
-        tokio::spawn(keep_last_line(log, Arc::clone(&last_words)));
         Ok(Server {
+            log: Some(tokio::spawn(keep_last_line(log, Arc::clone(&last_words)))),
             child,
             rpc: Rpc::over(output, input),
             last_words,
@@ -63,7 +69,7 @@ impl Server {
         &self.rpc
     }
 
-    /// The last line of its log. Once it deals with mail that may hold addresses and content; what it says
+    /// The last line of its log; all of it is read when the program was stopped. Once it deals with mail that may hold addresses and content; what it says
     /// before, of a directory that it cannot use for example, does not.
     pub fn last_words(&self) -> String {
         let words = self.last_words.lock();
@@ -75,13 +81,20 @@ impl Server {
     /// # Errors
     ///
     /// It can be neither waited for nor killed.
-    pub async fn stop(mut self, patience: Duration) -> io::Result<ExitStatus> {
+    pub async fn stop(&mut self, patience: Duration) -> io::Result<ExitStatus> {
         self.rpc.close();
-        if let Ok(ended) = timeout(patience, self.child.wait()).await {
-            return ended;
+        let ended = match timeout(patience, self.child.wait()).await {
+            Ok(ended) => ended,
+            Err(_) => {
+                self.child.start_kill()?;
+                self.child.wait().await
+            }
+        };
+        if let Some(log) = self.log.take() {
+            // A child of the program may keep it open.
+            let _ = timeout(LOG_END, log).await;
         }
-        self.child.start_kill()?;
-        self.child.wait().await
+        ended
     }
 }
 

@@ -199,14 +199,14 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> Resu
 }
 
 /// Sees a server to its end, after its session. `None`: that was the end of all.
-async fn end(server: Server, ended: Option<Ended>) -> Result<Option<String>, Stopped> {
+async fn end(mut server: Server, ended: Option<Ended>) -> Result<Option<String>, Stopped> {
     if ended.is_none() {
         info!("stopping");
     }
-    let last_words = server.last_words();
     if let Err(why) = server.stop(STOP).await {
         warn!("the RPC server does not end: {why}");
     }
+    let last_words = server.last_words();
     match ended {
         None => Ok(None),
         Some(Ended::Wrong(why)) => Err(Stopped::Configuration(why)),
