@@ -20,7 +20,7 @@ Examples:
   cargo xtask test                    everything
   cargo xtask test --keep-going       all stages, even if an early one fails
   cargo test -p chatmail-core         tests of one crate, without any set-up
-  CHATMAIL_TEST_DOVECOT=2.4 cargo test -p chatmail-tests --test login
+  CHATMAIL_TEST_DOVECOT=2.4 cargo test -p chatmail-tests --test suite login::
                                       end-to-end tests of one kind on one Dovecot, as root
 
 Exit status: 0 if everything passed, 1 otherwise.")]
@@ -44,7 +44,9 @@ enum Outcome {
 const STAGES: &[Stage] = &[
     ("formatting", || passed(cargo("fmt --all --check"))),
     ("clippy", || {
-        passed(cargo("clippy --workspace --all-targets -- --deny warnings"))
+        passed(cargo(
+            "clippy --release --workspace --all-targets -- --deny warnings",
+        ))
     }),
     // A workspace of its own, which nothing else here builds.
     ("fuzz targets", || {

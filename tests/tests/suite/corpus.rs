@@ -7,10 +7,10 @@ use chatmail_tests::mail::ENCRYPTION_NEEDED;
 use chatmail_tests::milter_log::MilterLog;
 use chatmail_tests::smtp::{Door, Smtp};
 
-#[path = "../../chatmail-core/tests/corpus/mod.rs"]
-mod corpus;
+#[path = "../../../chatmail-core/tests/corpus/mod.rs"]
+mod rows;
 
-use corpus::{Expected, Row};
+use rows::{Expected, Row};
 
 /// Postfix is slow to answer a client after as many refusals (smtpd_soft_error_limit).
 const PATIENCE: usize = 9;
@@ -33,11 +33,10 @@ fn through(door: Door, direction: &str) {
         .param("max_user_send_per_minute", 1_000_000)
         .param("max_user_send_burst_size", 100_000)
         .start();
-    let [alice, bob, open] =
-        [corpus::SENDER, corpus::ENFORCING, corpus::OPEN].map(|address| Account {
-            address: address.to_owned(),
-            password: "nine letters".to_owned(),
-        });
+    let [alice, bob, open] = [rows::SENDER, rows::ENFORCING, rows::OPEN].map(|address| Account {
+        address: address.to_owned(),
+        password: "nine letters".to_owned(),
+    });
     for account in [&alice, &bob, &open] {
         relay.imap(account);
     }
@@ -53,7 +52,7 @@ fn through(door: Door, direction: &str) {
     let mut refusals = 0;
     let mut wrong = Vec::new();
     let mut delivered = [(&alice, 0), (&bob, 0), (&open, 0)];
-    for row in corpus::rows()
+    for row in rows::rows()
         .iter()
         .filter(|row| row.direction == direction)
     {
@@ -118,7 +117,7 @@ impl Outcome {
 fn send(smtp: &mut Smtp, log: &mut MilterLog, row: &Row, expected: &Outcome) -> Outcome {
     let broken = |error| panic!("{} ({}): {error}", row.name, row.direction);
     let reply = smtp
-        .envelope(corpus::SENDER, &[&row.recipient])
+        .envelope(rows::SENDER, &[&row.recipient])
         .unwrap_or_else(broken);
     if !reply.is_positive() {
         smtp.command("RSET").unwrap_or_else(broken);

@@ -1,0 +1,34 @@
+//! All end-to-end tests in one program: they run side by side across files, and link once.
+//!
+//! Each test has relays of its own. One file: `cargo test -p chatmail-tests --test suite login::`
+
+mod abi;
+mod burst;
+mod bytes;
+mod corpus;
+mod deltachat;
+mod dkim;
+mod dkim_outgoing;
+mod echobot;
+mod envelope;
+mod failure;
+mod filter_failure;
+mod idle;
+mod kill;
+mod login;
+mod mail;
+mod metadata;
+mod metrics;
+mod new;
+mod panic;
+mod peers;
+mod processes;
+mod proxy_defects;
+mod push;
+mod quota;
+mod reuse;
+mod signup;
+mod takeover;
+mod tokens;
+mod user;
+mod valgrind;
