@@ -8,9 +8,9 @@ use chatmail_tests::milter_log::MilterLog;
 use chatmail_tests::smtp::{Door, Smtp};
 
 #[path = "../../../chatmail-core/tests/corpus/mod.rs"]
-mod rows;
+mod table;
 
-use rows::{Expected, Row};
+use table::{Expected, Row};
 
 /// Postfix is slow to answer a client after as many refusals (smtpd_soft_error_limit).
 const PATIENCE: usize = 9;
@@ -33,10 +33,11 @@ fn through(door: Door, direction: &str) {
         .param("max_user_send_per_minute", 1_000_000)
         .param("max_user_send_burst_size", 100_000)
         .start();
-    let [alice, bob, open] = [rows::SENDER, rows::ENFORCING, rows::OPEN].map(|address| Account {
-        address: address.to_owned(),
-        password: "nine letters".to_owned(),
-    });
+    let [alice, bob, open] =
+        [table::SENDER, table::ENFORCING, table::OPEN].map(|address| Account {
+            address: address.to_owned(),
+            password: "nine letters".to_owned(),
+        });
     for account in [&alice, &bob, &open] {
         relay.imap(account);
     }
@@ -52,7 +53,7 @@ fn through(door: Door, direction: &str) {
     let mut refusals = 0;
     let mut wrong = Vec::new();
     let mut delivered = [(&alice, 0), (&bob, 0), (&open, 0)];
-    for row in rows::rows()
+    for row in table::rows()
         .iter()
         .filter(|row| row.direction == direction)
     {
@@ -117,7 +118,7 @@ impl Outcome {
 fn send(smtp: &mut Smtp, log: &mut MilterLog, row: &Row, expected: &Outcome) -> Outcome {
     let broken = |error| panic!("{} ({}): {error}", row.name, row.direction);
     let reply = smtp
-        .envelope(rows::SENDER, &[&row.recipient])
+        .envelope(table::SENDER, &[&row.recipient])
         .unwrap_or_else(broken);
     if !reply.is_positive() {
         smtp.command("RSET").unwrap_or_else(broken);
