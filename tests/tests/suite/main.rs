@@ -11,6 +11,7 @@ mod dkim;
 mod dkim_outgoing;
 mod echobot;
 mod envelope;
+mod expire;
 mod failure;
 mod filter_failure;
 mod idle;
