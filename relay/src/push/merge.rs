@@ -17,6 +17,10 @@ use super::queue::Entry;
 /// Between two requests for one device.
 const APART: Duration = Duration::from_secs(1);
 
+/// So many devices are remembered. At more than so many in a second the oldest may be asked twice; each
+/// takes a hundred bytes.
+const REMEMBERED: usize = 4096;
+
 /// Stands for an address and a token of it.
 pub(super) type Device = [u8; 16];
 
@@ -55,8 +59,8 @@ struct Last {
 #[derive(Debug, Default)]
 pub(super) struct Merge {
     last: HashMap<Device, Last>,
-    /// By the time they were sent.
-    sent: VecDeque<(Instant, Device)>,
+    /// By the time they were sent, with the leader.
+    sent: VecDeque<(Instant, Key, Device)>,
     riders: HashMap<Key, Vec<Entry>>,
 }
 
@@ -85,7 +89,7 @@ impl Merge {
             delivered: false,
         };
         self.last.insert(device, last);
-        self.sent.push_back((now.instant, device));
+        self.sent.push_back((now.instant, entry.key, device));
         Turn::Send
     }
 
@@ -103,17 +107,17 @@ impl Merge {
         self.riders.remove(&leader).unwrap_or_default()
     }
 
-    /// Forgets requests of more than a second ago, but not those on their way.
+    /// Forgets requests of more than a second ago, or too many, but not those on their way.
     fn forget_before(&mut self, now: Instant) {
-        while let Some((at, device)) = self.sent.front().copied()
-            && at + APART <= now
+        while let Some((at, leader, device)) = self.sent.front().copied()
+            && (at + APART <= now || self.sent.len() > REMEMBERED)
         {
             self.sent.pop_front();
             match self.last.get(&device) {
                 // There was another request since, which has a place of its own.
-                Some(last) if last.at.instant + APART > now => {}
-                // Still on its way: look again in a second.
-                Some(last) if !last.delivered => self.sent.push_back((now, device)),
+                Some(last) if last.leader != leader => {}
+                // Still on its way: look again later.
+                Some(last) if !last.delivered => self.sent.push_back((now, leader, device)),
                 _ => {
                     self.last.remove(&device);
                 }
@@ -218,5 +222,21 @@ mod tests {
         merge.forget_before(clock.at(9000, 3).instant);
         merge.forget_before(clock.at(18_000, 3).instant);
         assert!(merge.last.is_empty() && merge.sent.is_empty() && merge.riders.is_empty());
+    }
+    #[test]
+    fn a_bounded_number_of_devices_is_remembered() {
+        let clock = Clock(Instant::now());
+        let [waits, other] = entries();
+        let mut merge = Merge::default();
+        merge.turn(waits, DEVICE, SECOND, clock.at(0, 0));
+        for n in 0..3 * REMEMBERED as u64 {
+            let mut device = [0; 16];
+            device[..8].copy_from_slice(&n.to_be_bytes());
+            merge.turn(other, device, SECOND, clock.at(1, n + 1));
+            merge.answered(other.key, device, true);
+        }
+        assert!(merge.last.len() <= REMEMBERED + 2, "{}", merge.last.len());
+        assert!(merge.sent.len() <= REMEMBERED + 2, "{}", merge.sent.len());
+        assert!(merge.last.contains_key(&DEVICE), "it is on its way");
     }
 }

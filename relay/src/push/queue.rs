@@ -10,8 +10,8 @@ use tokio::time::Instant;
 use super::name::Key;
 
 /// So many files are kept in mind. More stay in the spool until there is room: the next sweep finds
-/// them. Bounds the memory of the service at about 8 MB, whatever the spool holds.
-const KNOWN_MAX: usize = 200_000;
+/// them. Bounds what the queue needs at about 3 MB, whatever the spool holds.
+const KNOWN_MAX: usize = 50_000;
 
 /// A time is kept as so many of these since the start: 32 bits are years.
 const TICK: Duration = Duration::from_millis(50);

@@ -29,7 +29,8 @@ impl Default for Status {
 }
 
 impl Status {
-    /// Notifications in the spool that the service knows of, those on their way included.
+    /// Notifications in the spool that the service knows of, those on their way included: 50,000 at
+    /// most, the others stay in the spool until there is room.
     pub fn pending(&self) -> u64 {
         self.pending.load(Relaxed)
     }
