@@ -26,6 +26,7 @@ mod peers;
 mod processes;
 mod proxy_defects;
 mod push;
+mod push_kill;
 mod quota;
 mod reuse;
 mod signup;
