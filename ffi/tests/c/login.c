@@ -141,7 +141,7 @@ static void a_full_mailbox_is_trimmed(const chatmail_config_t *config)
 {
     chatmail_error_t *err = NULL;
     uint64_t messages = 77, bytes = 77;
-    const char *message = "mail/alice1234@chat.test/cur/1.M1P1.h,S=500000000:2,";
+    const char *message = "mail/alice1234@chat.test/cur/1600000000.M1P1.h,S=500000000:2,";
     CHECK(mkdir(in_dir("mail/alice1234@chat.test/cur"), 0700) == 0);
     write_text(message, "");
     write_text("mail/alice1234@chat.test/maildirsize", "524288000S\n500000000 1\n");
