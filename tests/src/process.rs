@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 pub use rustix::process::Signal;
 use rustix::process::{Pid, kill_process};
@@ -19,6 +20,15 @@ pub struct Process {
     pub name: String,
     /// Its command line, as `ps` shows it.
     pub command: String,
+}
+
+/// Copies a program that is to be run. `cp` does it: what is open for writing in this process is so for a
+/// moment in every process that a test beside this one starts, and nobody can run it then.
+pub fn copy_program(from: &Path, to: &Path) -> io::Result<()> {
+    match Command::new("cp").arg(from).arg(to).status()?.success() {
+        true => Ok(()),
+        false => Err(io::Error::other(format!("cp {} failed", from.display()))),
+    }
 }
 
 /// Every process of the machine that can be read.

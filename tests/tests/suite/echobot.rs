@@ -158,8 +158,7 @@ impl<'r> BotHost<'r> {
         // What is below target/ may be out of the bot's reach.
         let core = path("deltachat-rpc-server");
         let installed = deltachat::rpc_server().unwrap_or_else(|error| panic!("{error}"));
-        fs::copy(installed, &core).expect("a copy");
-        fs::set_permissions(&core, fs::Permissions::from_mode(0o755)).expect("its mode");
+        process::copy_program(&installed, &core).expect("a copy");
         fs::copy(&relay.endpoints().config, path("chatmail.ini")).expect("a copy");
         fs::set_permissions(path("chatmail.ini"), fs::Permissions::from_mode(0o644))
             .expect("its mode");
@@ -171,9 +170,11 @@ impl<'r> BotHost<'r> {
             chown(path(name), Some(owner), Some(owner)).expect("its owner");
         }
         let serve = format!("/proc/{}/exe", relay.endpoints().serve_pid);
+        let chatmail = path("chatmail");
+        process::copy_program(Path::new(&serve), &chatmail).expect("a copy");
         BotHost {
             relay,
-            chatmail: fs::read_link(serve).expect("the program"),
+            chatmail,
             core,
             directory,
         }
