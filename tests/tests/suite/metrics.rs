@@ -39,12 +39,14 @@ fn what_happens_is_counted_and_promtool_has_no_complaint() {
 
     wait::until_true("the notification", || {
         let now = numbers(&relay);
-        now["chatmail_push_pending"] == 0.0 && grown(&before, &now, DELIVERIES) == 2.0
+        grown(&before, &now, DELIVERED) == 1.0 && grown(&before, &now, DELIVERIES) == 2.0
     });
     let now = numbers(&relay);
     for (name, by) in [
         (DELIVERIES, 2.0),
         ("chatmail_push_spooled_total", 1.0),
+        ("chatmail_push_pending", 0.0),
+        ("chatmail_push_retries_total", 0.0),
         ("chatmail_push_total{result=\"given-up\"}", 0.0),
         ("chatmail_logins_total{result=\"created\"}", 2.0),
         ("chatmail_logins_total{result=\"wrong-password\"}", 1.0),
@@ -75,6 +77,7 @@ fn what_happens_is_counted_and_promtool_has_no_complaint() {
 }
 
 const DELIVERIES: &str = "chatmail_deliveries_total";
+const DELIVERED: &str = "chatmail_push_total{result=\"delivered\"}";
 
 fn a_broken_file_costs_the_counters_only(relay: &Instance) {
     let file = relay.endpoints().mailboxes_dir.join(".chatmail/counters");
