@@ -203,9 +203,17 @@ impl Instance {
     pub fn new_account(&self, name: &str) -> Account {
         static COUNT: AtomicU32 = AtomicU32::new(1);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let digits = 9 - name.len();
+        // Nine characters in all, as relays want them. All tests of a program count together.
+        let digits = u32::try_from(9 - name.len()).expect("a short name");
+        assert!(u64::from(count) < 36_u64.pow(digits), "{name} is too long");
+        let digit = |place| u64::from(count) / 36_u64.pow(place) % 36;
+        let number = (0..digits).rev().map(|place| match digit(place) {
+            digit @ 0..10 => char::from(b'0' + digit as u8),
+            letter => char::from(b'a' + (letter - 10) as u8),
+        });
+        let number: String = number.collect();
         Account {
-            address: format!("{name}{count:0digits$}@{}", self.endpoints.domain),
+            address: format!("{name}{number}@{}", self.endpoints.domain),
             password: format!("correct horse {count}"),
         }
     }

@@ -32,12 +32,12 @@ fn only_dovecot_postfix_the_filter_and_the_service_run() {
 }
 
 #[test]
-fn our_processes_have_no_socket_but_the_filters_three() {
+fn our_processes_have_no_socket_but_the_filters_three_and_the_web_servers() {
     let relay = Instance::start();
     use_it(&relay);
     let endpoints = relay.endpoints();
     let serve = process::unix_sockets(endpoints.serve_pid).expect("sockets");
-    assert_eq!(serve, [].into());
+    assert_eq!(serve, [endpoints.http_socket.clone()].into());
     let milter = process::unix_sockets(endpoints.milter_pid).expect("sockets");
     assert_eq!(milter.len(), 3, "{milter:?}");
     for path in &milter {
