@@ -85,7 +85,11 @@ impl StateFile {
     #[cfg(feature = "auth")]
     pub(crate) fn replacement(&self, content: &[u8]) -> io::Result<Replacement<'_>> {
         let tmp = self.path.with_extension("tmp");
-        let replacement = Replacement { of: self, tmp };
+        let replacement = Replacement {
+            of: self,
+            tmp,
+            is_put: false,
+        };
         // Left behind by a crash: nobody else writes it under the lock.
         match fs::remove_file(&replacement.tmp) {
             Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
@@ -149,13 +153,17 @@ impl StateFile {
 pub(crate) struct Replacement<'a> {
     of: &'a StateFile,
     tmp: PathBuf,
+    is_put: bool,
 }
 
 #[cfg(feature = "auth")]
 impl Replacement<'_> {
     /// Lets it take the place of the file.
-    pub(crate) fn put(self) -> io::Result<()> {
+    pub(crate) fn put(mut self) -> io::Result<()> {
         fs::rename(&self.tmp, &self.of.path)?;
+        // The lock was on the old file: from now on another process may have the new one, and make a
+        // replacement of the same name.
+        self.is_put = true;
         let dir = self.of.path.parent().ok_or(ErrorKind::NotFound)?;
         File::open(dir)?.sync_all()
     }
@@ -164,8 +172,10 @@ impl Replacement<'_> {
 #[cfg(feature = "auth")]
 impl Drop for Replacement<'_> {
     fn drop(&mut self) {
-        // There is none any more if it was put in place; else a leftover does no harm.
-        let _ = fs::remove_file(&self.tmp);
+        if !self.is_put {
+            // A leftover does no harm.
+            let _ = fs::remove_file(&self.tmp);
+        }
     }
 }
 
