@@ -1,6 +1,6 @@
 //! A private relay of a test's own: real Postfix and Dovecot on ports of their own.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::env;
 use std::ffi::OsString;
 use std::fs::{self, File, Permissions};
@@ -8,8 +8,7 @@ use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -201,20 +200,22 @@ impl Instance {
 
     /// An address of this relay that nobody used before. `name` has at most seven characters.
     pub fn new_account(&self, name: &str) -> Account {
-        static COUNT: AtomicU32 = AtomicU32::new(1);
-        let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        // Nine characters in all, as relays want them. All tests of a program count together.
-        let digits = u32::try_from(9 - name.len()).expect("a short name");
-        assert!(u64::from(count) < 36_u64.pow(digits), "{name} is too long");
-        let digit = |place| u64::from(count) / 36_u64.pow(place) % 36;
-        let number = (0..digits).rev().map(|place| match digit(place) {
-            digit @ 0..10 => char::from(b'0' + digit as u8),
-            letter => char::from(b'a' + (letter - 10) as u8),
-        });
-        let number: String = number.collect();
+        // All tests of a program count together, each name for itself.
+        static COUNTS: Mutex<BTreeMap<String, u32>> = Mutex::new(BTreeMap::new());
+        let mut counts = COUNTS.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = counts.entry(name.to_owned()).or_default();
+        *count += 1;
+        // Nine characters in all, as relays want them.
+        let digits = 9 - name.len();
+        let number = format!("{count:0digits$}");
+        assert_eq!(
+            number.len(),
+            digits,
+            "{name} is too long, or too often used"
+        );
         Account {
             address: format!("{name}{number}@{}", self.endpoints.domain),
-            password: format!("correct horse {count}"),
+            password: format!("correct horse {name}{count}"),
         }
     }
 

@@ -98,8 +98,11 @@ fn a_killed_service_loses_no_notification() {
     wait::until_true("an empty spool", || spool(&relay).is_empty());
     // One request for the three messages of each device.
     assert_eq!(sink.tokens(), names);
-    let now = relay.current_endpoints().expect("endpoints");
-    assert_ne!(now.serve_pid, victim);
+    // It has delivered before the supervisor tells of it.
+    wait::until_true("another service", || {
+        let now = relay.current_endpoints().expect("endpoints");
+        now.serve_pid != victim
+    });
 }
 
 #[test]
