@@ -152,6 +152,46 @@ fn mail_of_the_last_day_stays_and_what_does_not_fit_is_refused() {
     quota_is_true(&relay, &bob, &mut selected(&relay, &bob));
 }
 
+/// The note `trim-not-before` beside the messages spares deliveries the look, and nothing else.
+#[test]
+fn a_mailbox_full_of_young_mail_is_looked_through_again_when_some_of_it_may_go() {
+    let relay = relay();
+    let bob = account(&relay, "bob");
+    let home = relay.mailbox(&bob);
+    let young = 23 * HOUR + 50 * 60;
+    for seconds in 0..10 {
+        message(&relay, &bob, "cur", young + seconds, 96_000, ":2,S");
+    }
+    let note = home.join("trim-not-before");
+    let mut lmtp = Lmtp::connect(relay.endpoints()).expect("LMTP");
+    deliver(&mut lmtp, &bob, 5_000);
+    let noted = fs::metadata(&note).expect("a note");
+    let wait = noted.modified().expect("a time").duration_since(SystemTime::now());
+    let minutes = wait.expect("a time to come").as_secs() / 60;
+    assert!((8..10).contains(&minutes), "{minutes} minutes");
+    assert_eq!(noted.uid(), fs::metadata(&home).expect("mailbox").uid());
+
+    // What it says holds: a message that could go is not looked for.
+    let old = message(&relay, &bob, "cur", 40 * DAY, 9_000, ":2,S");
+    deliver(&mut lmtp, &bob, 5_000);
+    assert!(old.exists());
+    // The time has come.
+    let past = SystemTime::now() - Duration::from_secs(1);
+    let file = fs::File::open(&note).expect("the note");
+    file.set_modified(past).expect("another time");
+    deliver(&mut lmtp, &bob, 5_000);
+    assert!(!old.exists());
+    assert!(fs::metadata(&note).expect("a note").modified().expect("a time") > past);
+    // Nonsense spares nobody the look.
+    let old = message(&relay, &bob, "cur", 40 * DAY, 9_000, ":2,S");
+    let far = SystemTime::now() + Duration::from_secs(365 * DAY);
+    file.set_modified(far).expect("another time");
+    deliver(&mut lmtp, &bob, 5_000);
+    assert!(!old.exists());
+    assert_eq!(messages(&relay, &bob).len(), 10 + 4);
+    assert_eq!(relay.log("dovecot").matches("Error:").count(), 0);
+}
+
 fn relay() -> Instance {
     Instance::with().param("max_mailbox_size", "1M").start()
 }
