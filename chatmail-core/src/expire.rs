@@ -20,16 +20,19 @@
 //! ```no_run
 //! use std::time::SystemTime;
 //! use chatmail_core::config::Config;
-//! use chatmail_core::expire::{Expired, Expiry, Mode};
+//! use chatmail_core::expire::{Census, Expired, Expiry, Mode};
 //!
 //! let config = Config::load("/etc/chatmail.ini".as_ref())?;
 //! let mailboxes = config.mailboxes();
 //! let expiry = Expiry::new(&config, SystemTime::now(), Mode::DryRun);
-//! let mut expired = Expired::default();
+//! let (mut census, mut expired) = (Census::default(), Expired::default());
 //! for address in mailboxes.addresses()? {
-//!     expiry.mailbox(&mailboxes.mailbox(&address?), &mut expired)?;
+//!     expiry.mailbox(&mailboxes.mailbox(&address?), &mut census, &mut expired)?;
 //! }
 //! println!("{} messages would be removed", expired.messages);
+//! if let Some(doubt) = census.doubt(&expiry) {
+//!     println!("but look at the clock: {doubt}");
+//! }
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
@@ -152,7 +155,8 @@ impl Expiry {
     }
 
     /// Looks at one mailbox and removes what is too old, or only counts it. What was done before an error
-    /// is counted as well.
+    /// is counted as well. `census` counts the mailbox on the way; whoever removes has taken one of all
+    /// mailboxes before, by [`Census::add`].
     ///
     /// Nobody is locked out by it and no mailbox is broken: before a whole mailbox goes, its last login is
     /// asked again under its lock, under which [`Mailbox::note_login`] changes it; then it vanishes
@@ -162,14 +166,21 @@ impl Expiry {
     ///
     /// A directory cannot be read, a file cannot be removed, or somebody else holds the lock of a mailbox
     /// that should go.
-    pub fn mailbox(&self, mailbox: &Mailbox, expired: &mut Expired) -> io::Result<Fate> {
+    pub fn mailbox(
+        &self,
+        mailbox: &Mailbox,
+        census: &mut Census,
+        expired: &mut Expired,
+    ) -> io::Result<Fate> {
         let maildir = match Maildir::open(mailbox.path()) {
             Ok(maildir) => maildir,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Fate::Absent),
             Err(error) => return Err(named(mailbox.path(), error)),
         };
         let last_login = maildir.last_login();
-        let fate = match last_login.map_err(|error| named(mailbox.path(), error))? {
+        let last_login = last_login.map_err(|error| named(mailbox.path(), error))?;
+        census.count(self, last_login);
+        let fate = match last_login {
             None => return self.without_account(mailbox, expired),
             Some(day) if self.is_inactive(day) => {
                 return self.inactive(mailbox, &maildir, expired);

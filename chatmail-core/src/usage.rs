@@ -127,9 +127,6 @@ impl Report {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
             maildir => maildir?,
         };
-        if let Some(day) = maildir.last_login()? {
-            self.account(address, day);
-        }
         let reading = Reading {
             now: self.taken,
             max_size: IMPLAUSIBLE,
@@ -137,15 +134,30 @@ impl Report {
             beside: true,
         };
         let now = micros(self.taken);
-        maildir.each(&reading, |entry| {
+        let mut last_login = None;
+        let read = maildir.each(&reading, |entry| {
             match entry {
                 Entry::Message(message) => {
                     self.message(message.size, now.saturating_sub(message.stored));
                 }
-                Entry::Beside(bytes) => self.other.add(bytes),
+                Entry::Beside {
+                    bytes,
+                    last_login: told,
+                } => {
+                    self.other.add(bytes);
+                    last_login = last_login.or(told);
+                }
             }
             Ok(())
-        })
+        });
+        // What was not come by may be there all the same: a link, or what was not read to the end.
+        if last_login.is_none() {
+            last_login = maildir.last_login()?;
+        }
+        if let Some(day) = last_login {
+            self.account(address, day);
+        }
+        read
     }
 
     fn account(&mut self, address: &Address, last_login: SystemTime) {

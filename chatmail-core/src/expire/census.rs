@@ -61,8 +61,12 @@ impl fmt::Display for Doubt {
 impl Census {
     /// Counts one mailbox. One that cannot be read is no account here; the expiry will say so.
     pub fn add(&mut self, expiry: &Expiry, mailbox: &Mailbox) {
+        self.count(expiry, mailbox.last_login().unwrap_or_default());
+    }
+
+    pub(super) fn count(&mut self, expiry: &Expiry, last_login: Option<SystemTime>) {
         self.directories += 1;
-        if let Ok(Some(day)) = mailbox.last_login() {
+        if let Some(day) = last_login {
             self.accounts += 1;
             self.inactive += u64::from(expiry.is_inactive(day));
             self.last_login = self.last_login.max(Some(day));

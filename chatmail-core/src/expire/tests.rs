@@ -60,7 +60,10 @@ impl Relay {
         let before = files(self.base.path());
         let [dry, wet] = [Mode::DryRun, Mode::Remove].map(|mode| {
             let mut expired = Expired::default();
-            let fate = self.expiry(mode).mailbox(mailbox, &mut expired).unwrap();
+            let fate = self
+                .expiry(mode)
+                .mailbox(mailbox, &mut Census::default(), &mut expired)
+                .unwrap();
             if mode == Mode::DryRun {
                 assert_eq!(files(self.base.path()), before);
             }
@@ -289,7 +292,12 @@ fn days_ago_everything_was_younger() {
     let at = |days| {
         let expiry = relay.expiry(Mode::DryRun).days_ago(days);
         let mut expired = Expired::default();
-        (expiry.mailbox(&alice, &mut expired).unwrap(), expired)
+        (
+            expiry
+                .mailbox(&alice, &mut Census::default(), &mut expired)
+                .unwrap(),
+            expired,
+        )
     };
     assert_eq!(at(5).0, Fate::Removed);
     assert_eq!(at(6).0, Fate::Kept);
@@ -313,7 +321,7 @@ fn what_cannot_be_read_is_an_error_that_names_it() {
     let mut expired = Expired::default();
     let error = relay
         .expiry(Mode::Remove)
-        .mailbox(&alice, &mut expired)
+        .mailbox(&alice, &mut Census::default(), &mut expired)
         .unwrap_err();
     assert!(error.to_string().contains("alice@chat.example"), "{error}");
     assert!(old.exists());
@@ -326,7 +334,9 @@ fn a_loop_of_links_is_an_error_and_nobody_is_removed_for_it() {
     let alice = relay.mailbox("alice");
     symlink("alice@chat.example", alice.path()).unwrap();
     let mut expired = Expired::default();
-    let result = relay.expiry(Mode::Remove).mailbox(&alice, &mut expired);
+    let result = relay
+        .expiry(Mode::Remove)
+        .mailbox(&alice, &mut Census::default(), &mut expired);
     let error = result.unwrap_err().to_string();
     assert!(error.contains("alice@chat.example"), "{error}");
     let bob = relay.account("bob", 91);
@@ -335,7 +345,7 @@ fn a_loop_of_links_is_an_error_and_nobody_is_removed_for_it() {
     assert!(
         relay
             .expiry(Mode::Remove)
-            .mailbox(&bob, &mut expired)
+            .mailbox(&bob, &mut Census::default(), &mut expired)
             .is_err()
     );
     assert_eq!(expired, Expired::default());
@@ -359,7 +369,10 @@ fn somebody_who_logs_in_this_moment_keeps_the_mailbox() {
                 .collect();
             barrier.wait();
             let mut expired = Expired::default();
-            let fate = relay.expiry(Mode::Remove).mailbox(&alice, &mut expired);
+            let fate =
+                relay
+                    .expiry(Mode::Remove)
+                    .mailbox(&alice, &mut Census::default(), &mut expired);
             let noted = logins.into_iter().map(|login| login.join().unwrap());
             (noted.filter(|noted| *noted).count(), fate.unwrap())
         });
@@ -407,7 +420,9 @@ fn a_login_that_races_ends_with_a_whole_account_or_none() {
                 .collect();
             barrier.wait();
             let mut expired = Expired::default();
-            expiry.mailbox(&alice, &mut expired).unwrap();
+            expiry
+                .mailbox(&alice, &mut Census::default(), &mut expired)
+                .unwrap();
             for login in logins {
                 let login = login.join().unwrap();
                 assert!(
@@ -442,7 +457,7 @@ fn a_creation_that_races_with_the_removal_of_its_empty_directory_succeeds() {
             let mut expired = Expired::default();
             relay
                 .expiry(Mode::Remove)
-                .mailbox(&mailbox, &mut expired)
+                .mailbox(&mailbox, &mut Census::default(), &mut expired)
                 .unwrap();
         });
         assert!(mailbox.exists().unwrap() && mailbox.enforces_encryption().unwrap());

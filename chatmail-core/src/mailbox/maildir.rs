@@ -11,18 +11,16 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::rc::Rc;
-use std::time::SystemTime;
-#[cfg(feature = "housekeeping")]
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{
-    AtFlags, CWD, FileType, Mode, OFlags, RawDir, SeekFrom, Stat, openat, seek, statat, unlinkat,
+    AtFlags, CWD, FileType, Mode, OFlags, RawDir, SeekFrom, Stat, fstat, openat, seek, statat,
+    unlinkat,
 };
 use rustix::io::Errno;
 
 use super::files::FILE_MODE;
 use super::messages::{FileName, micros};
-#[cfg(feature = "housekeeping")]
 use super::{PASSWORD, day_of};
 
 /// For the names in a directory: one system call brings about 150 messages.
@@ -62,9 +60,13 @@ pub(crate) struct Reading {
 #[derive(Debug)]
 pub(crate) enum Entry<'a> {
     Message(&'a Message<'a>),
-    /// A file beside the messages, and its bytes.
+    /// A file beside the messages.
     #[cfg_attr(not(feature = "housekeeping"), expect(dead_code))]
-    Beside(u64),
+    Beside {
+        bytes: u64,
+        /// The day of the last login (UTC midnight), if this file is the one that tells.
+        last_login: Option<SystemTime>,
+    },
 }
 
 /// One message, while its maildir is being read.
@@ -135,7 +137,10 @@ impl Maildir {
             names: Vec::with_capacity(NAMES),
             visit: &mut visit,
         };
-        walk.parts(self.root.as_fd(), &Rc::from(c"."))?;
+        let parts = walk.parts(self.root.as_fd(), &Rc::from(c"."))?;
+        if !reading.beside && self.has_no_more_directories(parts)? {
+            return Ok(());
+        }
         let mut names = Vec::with_capacity(NAMES);
         seek(&self.root, SeekFrom::Start(0))?;
         let mut entries = RawDir::new(&self.root, names.spare_capacity_mut());
@@ -145,20 +150,28 @@ impl Maildir {
             if may_be(kind, FileType::Directory) && is_folder(name) {
                 walk.folder(self.root.as_fd(), name)?;
             } else if reading.beside && may_be(kind, FileType::RegularFile) {
-                walk.beside(self.root.as_fd(), name)?;
+                walk.beside(
+                    self.root.as_fd(),
+                    name,
+                    name.to_bytes() == PASSWORD.as_bytes(),
+                )?;
             }
         }
         Ok(())
+    }
+
+    /// Whether those that were read are all: a directory is linked to by each one in it, as its `..`, by
+    /// itself and by its own name. File systems that do not count so, such as btrfs, say 1.
+    fn has_no_more_directories(&self, read: usize) -> io::Result<bool> {
+        let links = usize::try_from(fstat(&self.root)?.st_nlink);
+        Ok(links == Ok(read + 2))
     }
 
     /// The day of the last login (UTC midnight); `None` if there is no account.
     #[cfg(feature = "housekeeping")]
     pub(crate) fn last_login(&self) -> io::Result<Option<SystemTime>> {
         match statat(&self.root, PASSWORD, AtFlags::empty()) {
-            Ok(file) => {
-                let seconds = u64::try_from(file.st_mtime).unwrap_or_default();
-                Ok(Some(day_of(UNIX_EPOCH + Duration::from_secs(seconds))))
-            }
+            Ok(file) => Ok(Some(last_login(&file))),
             Err(Errno::NOENT) => Ok(None),
             Err(error) => Err(error.into()),
         }
@@ -222,22 +235,25 @@ impl<V: FnMut(Entry<'_>) -> io::Result<()>> Walk<'_, V> {
         while let Some(entry) = entries.next() {
             let entry = entry?;
             if may_be(entry.file_type(), FileType::RegularFile) {
-                self.beside(folder.as_fd(), entry.file_name())?;
+                self.beside(folder.as_fd(), entry.file_name(), false)?;
             }
         }
         self.names = names;
         Ok(())
     }
 
-    fn parts(&mut self, folder: BorrowedFd<'_>, name: &Rc<CStr>) -> io::Result<()> {
+    /// Answers how many of these directories there are.
+    fn parts(&mut self, folder: BorrowedFd<'_>, name: &Rc<CStr>) -> io::Result<usize> {
         let mut names = std::mem::take(&mut self.names);
+        let mut read = 0;
         for part in self.reading.parts {
             if let Some(fd) = subdirectory(folder, part)? {
                 self.part(fd.as_fd(), name, part, names.spare_capacity_mut())?;
+                read += 1;
             }
         }
         self.names = names;
-        Ok(())
+        Ok(read)
     }
 
     fn part(
@@ -280,9 +296,12 @@ impl<V: FnMut(Entry<'_>) -> io::Result<()>> Walk<'_, V> {
         Ok(())
     }
 
-    fn beside(&mut self, dir: BorrowedFd<'_>, name: &CStr) -> io::Result<()> {
+    fn beside(&mut self, dir: BorrowedFd<'_>, name: &CStr, is_password: bool) -> io::Result<()> {
         match regular_file(dir, name)? {
-            Some(file) => (self.visit)(Entry::Beside(bytes(&file))),
+            Some(file) => (self.visit)(Entry::Beside {
+                bytes: bytes(&file),
+                last_login: is_password.then(|| last_login(&file)),
+            }),
             None => Ok(()),
         }
     }
@@ -301,6 +320,12 @@ fn regular_file(dir: BorrowedFd<'_>, name: &CStr) -> io::Result<Option<Stat>> {
 fn modified(file: &Stat) -> u64 {
     let seconds = u64::try_from(file.st_mtime).unwrap_or_default();
     seconds.saturating_mul(1_000_000)
+}
+
+/// What the time of a `password` tells.
+fn last_login(password: &Stat) -> SystemTime {
+    let seconds = u64::try_from(password.st_mtime).unwrap_or_default();
+    day_of(UNIX_EPOCH + Duration::from_secs(seconds))
 }
 
 fn bytes(file: &Stat) -> u64 {

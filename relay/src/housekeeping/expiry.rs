@@ -91,10 +91,7 @@ pub fn run(
 ) -> io::Result<Ended> {
     let mailboxes = config.mailboxes();
     if expiry.mode() == Mode::DryRun {
-        let census = census(&mailboxes, expiry, threads, watch)?;
-        let mut outcome = look(&mailboxes, expiry, &census, threads, watch)?;
-        outcome.doubt = census.doubt(expiry);
-        return Ok(Ended::Done(outcome));
+        return look(&mailboxes, expiry, 0, threads, watch).map(Ended::Done);
     }
     let ended = expire::exclusively(&mailboxes, || {
         // What a run that was killed has left.
@@ -106,7 +103,7 @@ pub fn run(
         match census.doubt(expiry) {
             Some(doubt) if doubtful == Doubtful::Refuse => Ok(Ended::Refused(doubt)),
             _ => {
-                let mut outcome = look(&mailboxes, expiry, &census, threads, watch)?;
+                let mut outcome = look(&mailboxes, expiry, census.directories, threads, watch)?;
                 outcome.failed += u64::from(swept.is_err());
                 Ok(Ended::Done(outcome))
             }
@@ -139,11 +136,11 @@ fn census(
 fn look(
     mailboxes: &Mailboxes,
     expiry: &Expiry,
-    census: &Census,
+    directories: u64,
     threads: usize,
     watch: &Watch,
 ) -> io::Result<Outcome> {
-    watch.begin(census.directories);
+    watch.begin(directories);
     let counters = Counters::new(mailboxes);
     let parts = walk(
         mailboxes,
@@ -152,7 +149,7 @@ fn look(
         || Part::new(expiry, &counters),
         |part, address| {
             let mailbox = mailboxes.mailbox(&address);
-            let fate = expiry.mailbox(&mailbox, &mut part.outcome.expired);
+            let fate = expiry.mailbox(&mailbox, &mut part.census, &mut part.outcome.expired);
             part.outcome.mailboxes += 1;
             match fate {
                 Ok(Fate::Kept | Fate::Removed) => {}
@@ -172,11 +169,16 @@ fn look(
         stopped: watch.is_stopped(),
         ..Outcome::default()
     };
+    let mut census = Census::default();
     for part in &parts {
+        census.merge(&part.census);
         outcome.mailboxes += part.outcome.mailboxes;
         outcome.expired += part.outcome.expired;
         outcome.no_account += part.outcome.no_account;
         outcome.failed += part.outcome.failed;
+    }
+    if expiry.mode() == Mode::DryRun {
+        outcome.doubt = census.doubt(expiry);
     }
     Ok(outcome)
 }
@@ -184,6 +186,7 @@ fn look(
 /// What one thread has done. Counted when it ends, however it does.
 struct Part<'a> {
     outcome: Outcome,
+    census: Census,
     counters: Option<&'a Counters>,
 }
 
@@ -191,6 +194,7 @@ impl<'a> Part<'a> {
     fn new(expiry: &Expiry, counters: &'a Counters) -> Part<'a> {
         Part {
             outcome: Outcome::default(),
+            census: Census::default(),
             counters: Some(counters).filter(|_| expiry.mode() == Mode::Remove),
         }
     }
