@@ -15,13 +15,17 @@ pub(crate) fn named(path: &Path, error: io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }
 
+/// Enough for most of these files, so that they are read by one call and seen to end by another: a vector that
+/// starts with nothing would ask for 32 bytes first.
+const READ_FIRST: usize = 1024;
+
 /// The first `limit + 1` bytes of a file, so that the caller can tell a file that is too long;
 /// `None` if there is no file.
 ///
 /// Leaves the time of last access alone where the system lets it: it would tell when a person was
 /// online.
 pub(crate) fn read_at_most(path: &Path, limit: u64) -> io::Result<Option<Vec<u8>>> {
-    let mut bytes = Vec::new();
+    let mut bytes = Vec::with_capacity(READ_FIRST);
     match open_quietly(path).and_then(|file| file.take(limit + 1).read_to_end(&mut bytes)) {
         Ok(_) => Ok(Some(bytes)),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),

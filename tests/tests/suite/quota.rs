@@ -166,7 +166,10 @@ fn a_mailbox_full_of_young_mail_is_looked_through_again_when_some_of_it_may_go()
     let mut lmtp = Lmtp::connect(relay.endpoints()).expect("LMTP");
     deliver(&mut lmtp, &bob, 5_000);
     let noted = fs::metadata(&note).expect("a note");
-    let wait = noted.modified().expect("a time").duration_since(SystemTime::now());
+    let wait = noted
+        .modified()
+        .expect("a time")
+        .duration_since(SystemTime::now());
     let minutes = wait.expect("a time to come").as_secs() / 60;
     assert!((8..10).contains(&minutes), "{minutes} minutes");
     assert_eq!(noted.uid(), fs::metadata(&home).expect("mailbox").uid());
@@ -181,7 +184,13 @@ fn a_mailbox_full_of_young_mail_is_looked_through_again_when_some_of_it_may_go()
     file.set_modified(past).expect("another time");
     deliver(&mut lmtp, &bob, 5_000);
     assert!(!old.exists());
-    assert!(fs::metadata(&note).expect("a note").modified().expect("a time") > past);
+    assert!(
+        fs::metadata(&note)
+            .expect("a note")
+            .modified()
+            .expect("a time")
+            > past
+    );
     // Nonsense spares nobody the look.
     let old = message(&relay, &bob, "cur", 40 * DAY, 9_000, ":2,S");
     let far = SystemTime::now() + Duration::from_secs(365 * DAY);
