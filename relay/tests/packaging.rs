@@ -167,3 +167,29 @@ fn the_bot_looks_for_its_password_where_its_account_left_it() {
     assert!(bot.contains("LoadCredential=password:/var/lib/chatmail-echobot-account/password\n"));
     assert!(bot.contains("Requires=chatmail-echobot-account.service\n"));
 }
+
+#[test]
+fn nginx_passes_new_accounts_on_to_the_socket_of_systemd_and_nothing_else() {
+    let [(_, nginx)] = &packaged("nginx")[..] else {
+        panic!("one file for nginx")
+    };
+    let directives = |name: &str| -> Vec<&str> {
+        let lines = nginx.lines().map(str::trim);
+        lines.filter_map(|line| line.strip_prefix(name)).collect()
+    };
+    assert_eq!(
+        directives("location "),
+        ["= /new {", "= /cgi-bin/newemail.py {"]
+    );
+    let units = packaged("systemd");
+    let mut sockets = units
+        .iter()
+        .filter(|(name, _)| name.ends_with("http.socket"));
+    let (_, socket) = sockets.next().unwrap();
+    let path = socket.split("ListenStream=").nth(1).unwrap();
+    let path = path.lines().next().unwrap();
+    assert_eq!(
+        directives("proxy_pass "),
+        [format!("http://unix:{path}:/new;")]
+    );
+}

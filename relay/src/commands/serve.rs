@@ -53,7 +53,7 @@ Keys of chatmail.ini it reads: mail_domain, mailboxes_dir, push_url, push_timeou
 registration, nocreate_file, username_max_length, password_min_length, max_load_1m, min_available_memory, \
 min_free_disk_space, max_network_signups_per_hour, max_signups_per_hour, trusted_proxies.
 
-Example: behind nginx with `proxy_pass http://unix:/run/chatmail/http.sock;`
+Example: behind nginx, which includes packaging/nginx/chatmail.conf of the sources
   chatmail serve --config /etc/chatmail.ini --http unix:/run/chatmail/http.sock --socket-group www-data"
 )]
 pub(crate) struct Arguments {
