@@ -63,6 +63,8 @@ pub(crate) const TESTS: &[Package] = &[
     package("mandoc", "looks for mistakes in the man pages"),
     package("systemd", "systemd-analyze checks the unit files"),
     package("prometheus", "promtool checks the metrics"),
+    package("nginx", "web server in front of a relay, for new accounts"),
+    package("wrk", "many requests for new accounts at a time"),
     package(
         "python3-venv",
         "a place for what tests take from PyPI: Delta Chat, dkimpy",
@@ -102,7 +104,7 @@ pub(crate) fn ensure(lists: &[&[Package]]) -> Result<()> {
 }
 
 fn install(names: &[&str]) -> Result<()> {
-    let fresh: Vec<&str> = ["dovecot-core", "postfix", "prometheus"]
+    let fresh: Vec<&str> = ["dovecot-core", "postfix", "prometheus", "nginx"]
         .into_iter()
         .filter(|name| !installed(name))
         .collect();

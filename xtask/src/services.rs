@@ -1,4 +1,4 @@
-//! Keeps the mail servers of the distribution from being started while their packages are installed.
+//! Keeps the servers of the distribution from being started while their packages are installed.
 //!
 //! Debian's packages start their daemons at the end of the installation, on the public ports. `invoke-rc.d` asks
 //! `/usr/sbin/policy-rc.d` first; status 101 means "do not" (invoke-rc.d(8)).
@@ -35,16 +35,24 @@ impl NoServices {
         match created {
             Ok(mut file) => {
                 let guard = NoServices { ours: true };
-                file.write_all(TEXT.as_bytes()).with_context(|| format!("cannot write {POLICY}"))?;
+                file.write_all(TEXT.as_bytes())
+                    .with_context(|| format!("cannot write {POLICY}"))?;
                 // Not left to the umask: a policy that cannot be executed is no policy.
-                fs::set_permissions(POLICY, Permissions::from_mode(0o755)).with_context(|| format!("cannot make {POLICY} executable"))?;
+                fs::set_permissions(POLICY, Permissions::from_mode(0o755))
+                    .with_context(|| format!("cannot make {POLICY} executable"))?;
                 Ok(guard)
             }
             Err(e) if e.kind() == ErrorKind::AlreadyExists => {
-                say(format_args!("    {POLICY} exists already and is kept: it decides whether the packages start services."));
+                say(format_args!(
+                    "    {POLICY} exists already and is kept: it decides whether the packages start services."
+                ));
                 Ok(NoServices { ours: false })
             }
-            Err(e) => Err(e).with_context(|| format!("cannot create {POLICY}, which keeps the packages from starting public mail servers")),
+            Err(e) => Err(e).with_context(|| {
+                format!(
+                    "cannot create {POLICY}, which keeps the packages from starting public servers"
+                )
+            }),
         }
     }
 }
@@ -61,7 +69,7 @@ impl Drop for NoServices {
     }
 }
 
-/// Keeps the mail servers that were installed just now from starting at the next boot. Failing to do so is no failure.
+/// Keeps the servers that were installed just now from starting at the next boot. Failing to do so is no failure.
 pub(crate) fn keep_off_at_boot(new_packages: &[&str]) {
     if !Path::new("/usr/bin/systemctl").exists() && !Path::new("/bin/systemctl").exists() {
         return;
@@ -70,6 +78,7 @@ pub(crate) fn keep_off_at_boot(new_packages: &[&str]) {
         ("dovecot-core", "dovecot.service"),
         ("postfix", "postfix.service"),
         ("prometheus", "prometheus.service"),
+        ("nginx", "nginx.service"),
     ]
     .into_iter()
     .filter(|(package, _)| new_packages.contains(package))
