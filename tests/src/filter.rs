@@ -34,35 +34,14 @@ pub fn restart(relay: &Instance) {
     wait::until_true("another filter", || self::pid(relay) != pid);
 }
 
-/// A process that does nothing until this value is dropped.
-pub struct Stopped {
-    pid: u32,
-}
-
-impl Stopped {
-    fn new(pid: u32) -> Stopped {
-        process::signal(pid, Signal::STOP).expect("stopping a process");
-        // One of its threads may be at work for a moment yet.
-        wait::until_true("a process to stop", || process::is_stopped(pid));
-        Stopped { pid }
-    }
-}
-
-impl Drop for Stopped {
-    fn drop(&mut self) {
-        // It may have been killed meanwhile.
-        process::signal(self.pid, Signal::CONT).ok();
-    }
-}
-
 /// Lets the filter hang.
 ///
 /// # Panics
 ///
 /// If there is none.
 #[track_caller]
-pub fn hang(relay: &Instance) -> Stopped {
-    Stopped::new(pid(relay))
+pub fn hang(relay: &Instance) -> process::Stopped {
+    process::stop(pid(relay))
 }
 
 /// Kills the filter and lets nobody start another.
@@ -71,8 +50,8 @@ pub fn hang(relay: &Instance) -> Stopped {
 ///
 /// If it cannot be killed.
 #[track_caller]
-pub fn keep_down(relay: &Instance) -> Stopped {
-    let supervisor = Stopped::new(relay.supervisor_pid());
+pub fn keep_down(relay: &Instance) -> process::Stopped {
+    let supervisor = process::stop(relay.supervisor_pid());
     kill(relay);
     supervisor
 }

@@ -1,14 +1,18 @@
-//! A request to the HTTP server of `chatmail serve`, and its answer.
+//! A request to the HTTP server of `chatmail serve`, or to a web server in front of it, and its answer.
 
 use std::fmt;
 use std::io::{self, Read, Write};
+use std::net::IpAddr;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::endpoints::Endpoints;
+use crate::instance::Account;
 use crate::wait;
+use crate::wire::Wire;
 
 /// An answer as it came.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,6 +43,23 @@ impl Answer {
     pub fn reason(&self) -> String {
         let json = self.json();
         json["reason"].as_str().unwrap_or_default().to_owned()
+    }
+
+    /// The account that was made.
+    ///
+    /// # Panics
+    ///
+    /// If none was.
+    #[track_caller]
+    pub fn account(&self) -> Account {
+        let json = self.json();
+        match (&json["email"], &json["password"]) {
+            (Value::String(address), Value::String(password)) if self.status == 200 => Account {
+                address: address.clone(),
+                password: password.clone(),
+            },
+            _ => panic!("no account: {self}"),
+        }
     }
 
     fn parse(bytes: &[u8]) -> Option<Answer> {
@@ -92,4 +113,34 @@ pub fn raw(socket: &Path, octets: &[u8]) -> io::Result<Answer> {
         let answer = String::from_utf8_lossy(&answer).into_owned();
         io::Error::other(format!("no HTTP answer: {answer:?}"))
     })
+}
+
+/// Sends one request over TLS to a web server of this relay, as a client that has this address of loopback.
+/// `before` goes first, and without TLS.
+///
+/// # Errors
+///
+/// The connection or TLS failed, or what came back is no answer that says its length.
+pub fn over_tls(
+    endpoints: &Endpoints,
+    port: u16,
+    client: IpAddr,
+    before: &str,
+    request: &str,
+) -> io::Result<Answer> {
+    let mut wire = Wire::connect_from(client, &endpoints.host, port)?;
+    wire.send(before.as_bytes())?;
+    wire.start_tls(endpoints)?;
+    wire.send(request.as_bytes())?;
+    let mut head = String::new();
+    while !head.ends_with("\r\n\r\n") {
+        head.push_str(&wire.text_line()?);
+        head.push_str("\r\n");
+    }
+    let no_answer = || io::Error::other(format!("no HTTP answer: {head:?}"));
+    let mut answer = Answer::parse(head.as_bytes()).ok_or_else(no_answer)?;
+    let length = answer.field("content-length").map(str::parse);
+    let length = length.and_then(Result::ok).ok_or_else(no_answer)?;
+    answer.body = String::from_utf8_lossy(&wire.exactly(length)?).into_owned();
+    Ok(answer)
 }

@@ -12,7 +12,8 @@
 //! | [`imap`] | an IMAP client, one command at a time |
 //! | [`smtp`] | an SMTP client, one command at a time |
 //! | [`lmtp`] | an LMTP client, one command at a time |
-//! | [`http`] | a request to the HTTP server of `chatmail serve` |
+//! | [`http`] | a request to the HTTP server of `chatmail serve`, or to a web server in front of it |
+//! | [`nginx`] | nginx in front of a relay, with the configuration that is shipped for it |
 //! | [`mail`] | encrypted and cleartext sample messages |
 //! | [`process`] | the processes and sockets of a relay, and how to kill them |
 //! | [`services`] | the processes of a relay's Dovecot, and how they ended |
@@ -44,6 +45,7 @@ pub mod lmtp;
 mod loopback;
 pub mod mail;
 pub mod milter_log;
+pub mod nginx;
 pub mod odd;
 pub mod outside;
 pub mod process;

@@ -9,6 +9,8 @@ use std::process::Command;
 pub use rustix::process::Signal;
 use rustix::process::{Pid, kill_process};
 
+use crate::wait;
+
 /// One process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Process {
@@ -79,6 +81,32 @@ pub fn is_stopped(pid: u32) -> bool {
         stat.rsplit_once(") ")
             .is_some_and(|(_, rest)| rest.starts_with('T'))
     })
+}
+
+/// A process that does nothing until this value is dropped.
+pub struct Stopped {
+    pid: u32,
+}
+
+/// Stops a process for a while.
+///
+/// # Panics
+///
+/// If it cannot be stopped.
+#[track_caller]
+pub fn stop(pid: u32) -> Stopped {
+    signal(pid, Signal::STOP).expect("stopping a process");
+    let stopped = Stopped { pid };
+    // One of its threads may be at work for a moment yet.
+    wait::until_true("a process to stop", || is_stopped(pid));
+    stopped
+}
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        // It may have been killed meanwhile.
+        signal(self.pid, Signal::CONT).ok();
+    }
 }
 
 /// The names of the Unix sockets a process has open; unnamed and abstract ones left out.

@@ -21,6 +21,7 @@ mod mail;
 mod metadata;
 mod metrics;
 mod new;
+mod nginx;
 mod panic;
 mod peers;
 mod processes;

@@ -8,7 +8,6 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use chatmail_tests::http::{self, Answer};
-use chatmail_tests::instance::Account;
 use chatmail_tests::{Instance, wait};
 
 const NEW: &str = "POST /new";
@@ -21,17 +20,6 @@ fn ask(relay: &Instance, line: &str, client: &str) -> Answer {
     http::request(&relay.endpoints().http_socket, line, client).expect("HTTP")
 }
 
-/// What was answered to a request that got one.
-fn account(answer: &Answer) -> Account {
-    assert_eq!(answer.status, 200, "{answer}");
-    let json = answer.json();
-    let text = |name: &str| json[name].as_str().expect(name).to_owned();
-    Account {
-        address: text("email"),
-        password: text("password"),
-    }
-}
-
 fn relay(params: &[(&str, &str)]) -> Instance {
     let wish = params.iter().fold(Instance::with(), |wish, (key, value)| {
         wish.param(key, value)
@@ -42,7 +30,7 @@ fn relay(params: &[(&str, &str)]) -> Instance {
 #[test]
 fn an_account_from_the_web_logs_in_and_gets_mail() {
     let relay = relay(&[]);
-    let [alice, bob] = [(); 2].map(|()| account(&ask(&relay, NEW, "192.0.2.7")));
+    let [alice, bob] = [(); 2].map(|()| ask(&relay, NEW, "192.0.2.7").account());
     assert_ne!(alice.address, bob.address);
     assert!(!relay.try_imap(&alice.address, &bob.password).is_ok());
     relay.send_encrypted(&alice, &bob);
@@ -100,7 +88,7 @@ fn by_invitation_only_one_of_twenty_gets_an_account_and_no_login_makes_one() {
         assert_eq!(answer.status, 403, "{answer}");
         assert!(answer.reason().contains("used"), "{answer}");
     }
-    let invited = account(made[0]);
+    let invited = made[0].account();
     relay.imap(&invited);
     assert_eq!(relay.addresses(), BTreeSet::from([invited.address.clone()]));
     let log = relay.log("chatmail-serve");
@@ -127,7 +115,10 @@ fn under_load_no_limit_gives_way_and_no_address_is_given_out_twice() {
         *by_status.entry(answer.status).or_default() += 1;
         if answer.status == 200 {
             by_network[number % 6] += 1;
-            assert!(addresses.insert(account(answer).address), "twice: {answer}");
+            assert!(
+                addresses.insert(answer.account().address),
+                "twice: {answer}"
+            );
         } else {
             assert_eq!(answer.status, 429, "{answer}");
         }
@@ -159,7 +150,7 @@ fn many_new_accounts_at_a_time_take_little_memory() {
     let cpu = self::cpu(serve).saturating_sub(cpu);
     let addresses: BTreeSet<String> = answers
         .iter()
-        .map(|answer| account(answer).address)
+        .map(|answer| answer.account().address)
         .collect();
     assert_eq!(addresses.len(), answers.len());
     assert_eq!(relay.addresses(), addresses);
