@@ -179,7 +179,7 @@ fn nginx_passes_new_accounts_on_to_the_socket_of_systemd_and_nothing_else() {
     };
     assert_eq!(
         directives("location "),
-        ["= /new {", "= /cgi-bin/newemail.py {"]
+        ["= /new {", "@chatmail_away {", "= /cgi-bin/newemail.py {"]
     );
     let units = packaged("systemd");
     let mut sockets = units

@@ -206,7 +206,7 @@ fn behind_a_proxy_that_says_so_each_client_is_of_its_own_network() {
 }
 
 #[test]
-fn while_the_service_is_down_nginx_says_so_and_later_goes_on() {
+fn while_the_service_is_away_nginx_gives_a_reason_and_later_goes_on() {
     if !installed(&[nginx::PROGRAM]) {
         return;
     }
@@ -222,14 +222,17 @@ fn while_the_service_is_down_nginx_says_so_and_later_goes_on() {
     });
     for path in ["/new", OLD] {
         let answer = nginx.ask(&format!("POST {path}")).expect("HTTPS");
-        assert_eq!(answer.status, 502, "{answer}");
+        assert_eq!(answer.status, 503, "{answer}");
+        assert_eq!(answer.field("content-type"), Some("application/json"));
+        assert_eq!(answer.field("retry-after"), Some("60"));
+        assert!(answer.reason().contains("try again later"), "{answer}");
     }
     assert_eq!(relay.addresses().len(), 1);
 
     drop(supervisor);
     let account = wait::until("another service", || {
         let answer = nginx.ask(NEW).expect("HTTPS");
-        assert!([200, 502].contains(&answer.status), "{answer}");
+        assert!([200, 503].contains(&answer.status), "{answer}");
         (answer.status == 200).then(|| answer.account())
     });
     relay.imap(&account);
