@@ -1,7 +1,7 @@
 //! New accounts for whoever asks on the web: a random address with a random password.
 //!
 //! [`random`] thinks one up, [`Registrar`] makes it if the sign-up policy, and where it has to be an
-//! invitation, allow it.
+//! invitation, allow it. [`random_ci`] thinks one up for an automatic test.
 //!
 //! ```no_run
 //! use chatmail_core::account::Registrar;
@@ -23,17 +23,20 @@ use std::time::SystemTime;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-use crate::address::{Address, MailDomain};
+use crate::address::{Address, CI_PREFIXES, MailDomain};
 use crate::auth::hash_password;
 use crate::config::{Config, Registration, TlsMode};
 use crate::counters::{Counter, Counters};
 use crate::invite::{Invites, NotInvited};
 use crate::mailbox::{Creation, Mailboxes};
 use crate::signup::host::{Host, ThisHost};
-use crate::signup::{Door, NotCreated, Policy};
+use crate::signup::{AUTOMATIC_PASSWORD_LENGTH, Door, NotCreated, PASSWORD_MAX, Policy};
 
 /// Of the localpart.
 const LOCALPART: &[u8] = b"abcdefghijklmnopqrstuvwxyz0123456789";
+
+/// Of the password of an automatic test.
+const LETTERS_AND_DIGITS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
 
 /// Characters of the password beyond `password_min_length`.
 const PASSWORD_MORE: usize = 3;
@@ -52,9 +55,10 @@ const QUERY: &AsciiSet = &NON_ALPHANUMERIC
 /// An address nobody chose, and its password. `Debug` leaves the password out.
 #[derive(Clone, PartialEq, Eq)]
 pub struct NewAccount {
-    /// `username_max_length` characters out of `[a-z0-9]` before the `@`.
+    /// `username_max_length` characters out of `[a-z0-9]` before the `@`; of a test, `ci-` and then these.
     pub address: Address,
-    /// `password_min_length + 3` letters, digits and other printable ASCII characters.
+    /// `password_min_length + 3` letters, digits and other printable ASCII characters; of a test,
+    /// `password_min_length` letters and digits.
     pub password: String,
 }
 
@@ -74,6 +78,25 @@ impl fmt::Debug for NewAccount {
 /// The system has no randomness, or `username_max_length` makes no address.
 pub fn random(config: &Config) -> io::Result<NewAccount> {
     Recipe::new(config).random()
+}
+
+/// Thinks up an account for an automatic test, which reports do not count as a person. As [`random`], but
+/// every relay takes it in a first login: its password is never as long as that of a sign-up nobody asked for.
+///
+/// # Errors
+///
+/// As for [`random`]; `username_max_length` has to leave room for `ci-`.
+pub fn random_ci(config: &Config) -> io::Result<NewAccount> {
+    let [prefix, ..] = CI_PREFIXES;
+    let recipe = Recipe::new(config);
+    let length = match config.password_min_length {
+        AUTOMATIC_PASSWORD_LENGTH => AUTOMATIC_PASSWORD_LENGTH + 1,
+        length => length.min(PASSWORD_MAX),
+    };
+    Ok(NewAccount {
+        address: recipe.address(prefix)?,
+        password: random_text(LETTERS_AND_DIGITS, length)?,
+    })
 }
 
 /// The link that takes Delta Chat to the account where it could not look up how by itself: with a
@@ -134,18 +157,22 @@ impl Recipe {
 
     fn random(&self) -> io::Result<NewAccount> {
         let printable: Vec<u8> = (b'!'..=b'~').collect();
+        Ok(NewAccount {
+            address: self.address("")?,
+            password: random_text(&printable, self.password_length.min(PASSWORD_MAX))?,
+        })
+    }
+
+    /// As long as it may be, with something random after `prefix`.
+    fn address(&self, prefix: &str) -> io::Result<Address> {
+        let length = self.localpart_length;
+        let none = || io::Error::other(format!("username_max_length = {length} makes no address"));
         // No address is longer, and no password: a slip in the configuration must not eat the memory.
-        let localpart = random_text(LOCALPART, self.localpart_length.min(256))?;
-        let address = format!("{localpart}@{}", self.domain.in_address());
-        let address = Address::parse(address.as_bytes(), &self.domain).ok_or_else(|| {
-            let length = self.localpart_length;
-            io::Error::other(format!("username_max_length = {length} makes no address"))
-        })?;
-        let password = random_text(
-            &printable,
-            self.password_length.min(crate::signup::PASSWORD_MAX),
-        )?;
-        Ok(NewAccount { address, password })
+        let more = length.min(256).checked_sub(prefix.len());
+        let more = more.filter(|more| *more > 0).ok_or_else(none)?;
+        let localpart = random_text(LOCALPART, more)?;
+        let address = format!("{prefix}{localpart}@{}", self.domain.in_address());
+        Address::parse(address.as_bytes(), &self.domain).ok_or_else(none)
     }
 }
 

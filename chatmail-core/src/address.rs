@@ -21,6 +21,10 @@ pub use header::header_address;
 /// Longest name of a directory on the file systems mail is kept on (`NAME_MAX`), in bytes.
 const ADDRESS_MAX: usize = 255;
 
+/// How addresses of automatic tests begin. Reports do not count them as people, and nobody takes them over
+/// from another relay.
+pub const CI_PREFIXES: [&str; 2] = ["ci-", "ac_"];
+
 /// The mail domain: a DNS name, or an IPv4 literal that stands bare in `chatmail.ini` and in
 /// brackets in an address (RFC 5321 section 4.1.3).
 #[derive(Debug, Clone, PartialEq, Eq)]

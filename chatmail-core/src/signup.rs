@@ -53,7 +53,7 @@ pub const PASSWORD_MAX: usize = 511;
 /// `src/autorelay.rs`, `mark_as_autorelay`; since September 2026, `chatmail/core` pull request 8701).
 /// The length is all it marks them by. It is meant for relays that want nobody they were not chosen
 /// by, and to go again some day. After a refusal core leaves the relay alone for a week.
-const AUTOMATIC_PASSWORD_LENGTH: usize = 23;
+pub(crate) const AUTOMATIC_PASSWORD_LENGTH: usize = 23;
 
 /// The rule that said no. `Display` gives the line for the log, [`NotCreated::word`] first: no
 /// address, no network and no password in it.

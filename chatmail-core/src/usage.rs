@@ -17,7 +17,7 @@
 use std::io::{self, ErrorKind};
 use std::time::{Duration, SystemTime};
 
-use crate::address::Address;
+use crate::address::{Address, CI_PREFIXES};
 use crate::mailbox::{ALL, Entry, Mailbox, Mailboxes, Maildir, Reading, micros, named};
 
 mod format;
@@ -163,7 +163,10 @@ impl Report {
     fn account(&mut self, address: &Address, last_login: SystemTime) {
         self.accounts += 1;
         let localpart = address.localpart();
-        if localpart.starts_with("ci-") || localpart.starts_with("ac_") {
+        if CI_PREFIXES
+            .iter()
+            .any(|prefix| localpart.starts_with(prefix))
+        {
             self.ci_accounts += 1;
             return;
         }

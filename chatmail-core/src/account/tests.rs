@@ -96,6 +96,44 @@ fn a_length_that_makes_no_address_is_an_error_that_names_the_key() {
 }
 
 #[test]
+fn an_account_of_a_test_is_told_from_those_of_people_and_looks_like_no_automatic_sign_up() {
+    for (password_min_length, length) in [(9, 9), (22, 22), (23, 24), (9999, 511)] {
+        let config = config(
+            "chat.example",
+            &format!("username_max_length = 12\npassword_min_length = {password_min_length}"),
+        );
+        let account = random_ci(&config).unwrap();
+        assert_eq!(account.address.localpart().len(), 12);
+        assert!(account.address.as_str().starts_with("ci-"));
+        assert_eq!(account.password.len(), length);
+        assert!(account.password.bytes().all(|b| b.is_ascii_alphanumeric()));
+        assert_ne!(random_ci(&config).unwrap().address, account.address);
+    }
+    let literal = random_ci(&config("203.0.113.7", "")).unwrap();
+    assert!(literal.address.as_str().ends_with("@[203.0.113.7]"));
+}
+
+#[test]
+fn an_account_of_a_test_is_created_by_its_first_login() {
+    let relay = Relay::new("refuse_automatic_signups = true\npassword_min_length = 23");
+    let account = random_ci(&relay.config).unwrap();
+    let auth = Authenticator::on_host(&relay.config, Arc::new(Load(0.1)));
+    let address = account.address.as_str().as_bytes();
+    let login = auth.login(address, account.password.as_bytes(), HOME);
+    assert!(matches!(login.unwrap(), Login::Created(..)));
+}
+
+#[test]
+fn names_too_short_for_a_test_are_an_error_that_names_the_key() {
+    for length in ["0", "3", "250"] {
+        let config = config("chat.example", &format!("username_max_length = {length}"));
+        let error = random_ci(&config).unwrap_err().to_string();
+        assert!(error.contains("username_max_length"), "{error}");
+    }
+    assert!(random_ci(&config("chat.example", "username_max_length = 4")).is_ok());
+}
+
+#[test]
 fn the_password_stays_out_of_debug_output() {
     let account = random(&config("chat.example", "")).unwrap();
     assert!(!format!("{account:?}").contains(&account.password));

@@ -9,7 +9,7 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use chatmail_core::address::Address;
+use chatmail_core::address::{Address, CI_PREFIXES};
 use chatmail_core::auth::is_usable_hash;
 use chatmail_core::config::Config;
 use chatmail_core::mailbox::{Adoption, Creation, Mailboxes};
@@ -23,9 +23,6 @@ const BATCH: usize = 1000;
 
 /// What SQLite keeps beside a database.
 const COMPANIONS: [&str; 3] = ["-wal", "-shm", "-journal"];
-
-/// What is not taken over: accounts that tests made.
-const CI_PREFIXES: [&str; 2] = ["ci-", "ac_"];
 
 /// What became of the rows of the table. Serialized, its names stay.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
