@@ -1,14 +1,13 @@
 //! `chatmail echobot`.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use chatmail_core::config::Config;
 use chatmail_relay::echobot::{self, CreateError, Made, Settings, Stopped};
 use clap::Parser;
-use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
+use super::client::{Client, run_until_told};
 use super::mail_user::become_mail_user;
 use super::print;
 use crate::exit::{Exit, Failure, load};
@@ -64,21 +63,8 @@ pub(crate) struct Arguments {
     /// Write the invite link to this file as well, which everybody may read: for web pages
     #[arg(long, value_name = "FILE")]
     link_file: Option<PathBuf>,
-    /// The program of Delta Chat's core; a bare name is looked for on PATH
-    #[arg(long, value_name = "FILE", default_value = "deltachat-rpc-server")]
-    rpc_server: PathBuf,
-    /// Where the relay is; without it, mail_domain
-    #[arg(long, value_name = "HOST")]
-    host: Option<String>,
-    /// Port of IMAP over TLS
-    #[arg(long, value_name = "PORT", default_value_t = 993)]
-    imap_port: u16,
-    /// Port of submission over TLS
-    #[arg(long, value_name = "PORT", default_value_t = 465)]
-    smtp_port: u16,
-    /// Accept any certificate, as with self-signed ones: only for a host that nobody can stand in for
-    #[arg(long)]
-    any_certificate: bool,
+    #[command(flatten)]
+    client: Client,
     /// The name that people see
     #[arg(long, value_name = "NAME", default_value = "Echo")]
     display_name: String,
@@ -120,13 +106,8 @@ fn settings(arguments: &Arguments, config: &Config) -> Settings {
     let mut settings = Settings::new(config, &arguments.state_dir);
     settings.password_file.clone_from(&arguments.password_file);
     settings.link_file.clone_from(&arguments.link_file);
-    settings.rpc_server.clone_from(&arguments.rpc_server);
-    if let Some(host) = &arguments.host {
-        settings.host.clone_from(host);
-    }
-    settings.imap_port = arguments.imap_port;
-    settings.smtp_port = arguments.smtp_port;
-    settings.any_certificate |= arguments.any_certificate;
+    settings.rpc_server.clone_from(&arguments.client.rpc_server);
+    settings.relay = arguments.client.relay(config);
     settings.display_name.clone_from(&arguments.display_name);
     settings.avatar.clone_from(&arguments.avatar);
     settings
@@ -155,20 +136,7 @@ fn create_account(config: &Config, password_file: &Path) -> Result<(), Failure> 
 }
 
 fn serve(settings: Settings) -> Result<(), Failure> {
-    let failed = |why: std::io::Error| Failure(Exit::Unavailable, why.to_string());
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(failed)?;
-    let done = runtime.block_on(async {
-        let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
-        let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
-        let stop = async {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
-        };
+    run_until_told(async |stop| {
         echobot::run(settings, stop)
             .await
             .map_err(|stopped| match stopped {
@@ -176,7 +144,5 @@ fn serve(settings: Settings) -> Result<(), Failure> {
                 Stopped::Program(why) => Failure(Exit::Unavailable, why),
                 Stopped::State(why) => Failure(Exit::CannotCreate, why.to_string()),
             })
-    });
-    runtime.shutdown_timeout(Duration::from_millis(500));
-    done
+    })
 }

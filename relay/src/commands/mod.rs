@@ -2,6 +2,7 @@
 //! library.
 
 pub(crate) mod check;
+mod client;
 pub(crate) mod echobot;
 pub(crate) mod expire;
 pub(crate) mod import_sqlite;

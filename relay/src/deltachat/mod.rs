@@ -6,6 +6,8 @@
 //! |---|---|
 //! | [`rpc`] | calls and answers, over any two streams |
 //! | [`server`] | the program: its start, its end, and what it said last |
+//! | [`relay`] | where a relay listens, for [`Account::set_transport`] |
+//! | [`password`] | passwords in files |
 //! | [`account`] | what one account can be asked, with names and types |
 //! | [`event`] | what core tells unasked |
 //!
@@ -27,10 +29,13 @@
 
 pub mod account;
 pub mod event;
+pub mod password;
+pub mod relay;
 pub mod rpc;
 pub mod server;
 
 pub use account::{Account, Chat, ChatKind, Message, Outgoing, Transport};
 pub use event::{Event, EventKind};
+pub use relay::Relay;
 pub use rpc::{Error, Rpc};
 pub use server::Server;

@@ -13,6 +13,9 @@ use tokio::time::timeout;
 
 use super::Rpc;
 
+/// Its name.
+pub const PROGRAM: &str = "deltachat-rpc-server";
+
 /// Longest line of the program's log that is kept, in bytes.
 const WORDS_MAX: u64 = 400;
 
@@ -96,6 +99,14 @@ impl Server {
         }
         ended
     }
+}
+
+/// What to tell an operator of a program that does not start.
+pub fn cannot_run(program: &Path, why: &io::Error) -> String {
+    format!(
+        "{}: {why}; {PROGRAM} comes from PyPI, from npm, or from github.com/chatmail/core",
+        program.display()
+    )
 }
 
 async fn keep_last_line(log: impl AsyncRead + Unpin, kept: Arc<Mutex<String>>) {

@@ -14,7 +14,8 @@ use chatmail_core::config::Config;
 use chatmail_core::mailbox::Creation;
 
 use super::address_at;
-use super::state::{Readers, named, put_line, read_password};
+use super::state::{Readers, named, put_line};
+use crate::deltachat::password;
 
 /// What [`create_account`] did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,7 +93,7 @@ pub fn create_account(config: &Config, password_file: &Path) -> Result<Made, Cre
     let address = Address::parse(address_at(config).as_bytes(), mailboxes.domain());
     let address = address.ok_or_else(|| io::Error::other("mail_domain makes no address"))?;
     let mailbox = mailboxes.mailbox(&address);
-    let password = match read_password(password_file)? {
+    let password = match password::read(password_file)? {
         Some(password) => password,
         None if mailbox.exists()? => {
             return Err(CreateError::Taken {
@@ -167,7 +168,7 @@ mod tests {
         }
 
         fn can_log_in(&self) -> bool {
-            let password = read_password(&self.password_file()).unwrap().unwrap();
+            let password = password::read(&self.password_file()).unwrap().unwrap();
             let login = Authenticator::new(&self.config).login(
                 b"echo@chat.test",
                 password.as_bytes(),

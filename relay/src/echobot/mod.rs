@@ -32,15 +32,15 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use chatmail_core::config::{Config, TlsMode};
+use chatmail_core::config::Config;
 use tracing::{info, warn};
 
-use crate::deltachat::{Server, Transport};
+use crate::deltachat::{Relay, Server, password, server};
 
 pub use account::{CreateError, Made, create_account};
 use pause::Pause;
 use session::{Ended, Session};
-use state::{State, read_password};
+use state::State;
 
 /// The localpart of the bot's address. Shorter than `username_min_length` on every relay that did not
 /// lower it, so that nobody else can have it.
@@ -48,10 +48,6 @@ const LOCALPART: &str = "echo";
 
 /// How long core has to end when its input is closed: it finishes what it is writing.
 const STOP: Duration = Duration::from_secs(10);
-
-/// TLS from the first byte, on every relay.
-const IMAPS: u16 = 993;
-const SMTPS: u16 = 465;
 
 /// What a bot is to be like.
 #[derive(Debug, Clone)]
@@ -68,14 +64,8 @@ pub struct Settings {
     pub link_file: Option<PathBuf>,
     /// The program, or its name on PATH.
     pub rpc_server: PathBuf,
-    /// Where Dovecot and Postfix listen.
-    pub host: String,
-    /// IMAP over TLS.
-    pub imap_port: u16,
-    /// Submission over TLS.
-    pub smtp_port: u16,
-    /// Whether any certificate will do.
-    pub any_certificate: bool,
+    /// Where the relay is.
+    pub relay: Relay,
     /// What people see.
     pub display_name: String,
     /// A picture.
@@ -85,18 +75,14 @@ pub struct Settings {
 impl Settings {
     /// For the relay of `config`, over its public name and ports, with its state in `state_dir`.
     pub fn new(config: &Config, state_dir: &Path) -> Settings {
-        let domain = config.mail_domain.bare().to_owned();
         Settings {
             address: address_at(config),
-            host: domain.clone(),
-            domain,
+            domain: config.mail_domain.bare().to_owned(),
             state_dir: state_dir.to_owned(),
             password_file: None,
             link_file: None,
-            rpc_server: "deltachat-rpc-server".into(),
-            imap_port: IMAPS,
-            smtp_port: SMTPS,
-            any_certificate: config.tls.mode == TlsMode::SelfSigned,
+            rpc_server: server::PROGRAM.into(),
+            relay: Relay::of(config),
             display_name: "Echo".to_owned(),
             avatar: None,
         }
@@ -111,25 +97,6 @@ impl Settings {
     /// Where the invite link is kept.
     pub fn invite_link_file(&self) -> PathBuf {
         State::at(&self.state_dir).invite_link()
-    }
-
-    fn transport(&self, password: String) -> Transport {
-        let ssl = Some("ssl".to_owned());
-        let checks = match self.any_certificate {
-            true => "acceptInvalidCertificates",
-            false => "strict",
-        };
-        Transport {
-            addr: self.address.clone(),
-            password,
-            imap_server: Some(self.host.clone()),
-            imap_port: Some(self.imap_port),
-            imap_security: ssl.clone(),
-            smtp_server: Some(self.host.clone()),
-            smtp_port: Some(self.smtp_port),
-            smtp_security: ssl,
-            certificate_checks: Some(checks.to_owned()),
-        }
     }
 }
 
@@ -168,7 +135,9 @@ impl std::error::Error for Stopped {}
 pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> Result<(), Stopped> {
     let state = State::at(&settings.state_dir);
     state.open().map_err(Stopped::State)?;
-    let transport = settings.transport(password(&settings)?);
+    let transport = settings
+        .relay
+        .transport(&settings.address, &password_of(&settings)?);
     let mut pause = Pause::default();
     let mut ran_once = false;
     tokio::pin!(shutdown);
@@ -186,7 +155,10 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> Resu
                     None => return Ok(()),
                 }
             }
-            Err(why) if !ran_once => return Err(no_program(&settings.rpc_server, &why)),
+            Err(why) if !ran_once => {
+                let why = server::cannot_run(&settings.rpc_server, &why);
+                return Err(Stopped::Program(why));
+            }
             Err(why) => format!("cannot be started: {why}"),
         };
         let pause = pause.after(start.elapsed());
@@ -218,9 +190,9 @@ async fn end(mut server: Server, ended: Option<Ended>) -> Result<Option<String>,
     }
 }
 
-fn password(settings: &Settings) -> Result<String, Stopped> {
+fn password_of(settings: &Settings) -> Result<String, Stopped> {
     let path = settings.password_file();
-    match read_password(&path) {
+    match password::read(&path) {
         Ok(Some(password)) => Ok(password),
         Ok(None) => Err(Stopped::Configuration(format!(
             "{}: there is no password; make the account first, with --create-account",
@@ -228,11 +200,4 @@ fn password(settings: &Settings) -> Result<String, Stopped> {
         ))),
         Err(why) => Err(Stopped::Configuration(why.to_string())),
     }
-}
-
-fn no_program(program: &Path, why: &io::Error) -> Stopped {
-    Stopped::Program(format!(
-        "{}: {why}; deltachat-rpc-server comes from PyPI, from npm, or from github.com/chatmail/core",
-        program.display()
-    ))
 }

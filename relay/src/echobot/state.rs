@@ -8,9 +8,6 @@ use std::path::{Path, PathBuf};
 /// For the bot only: core keeps its secret key there.
 const DIR_MODE: u32 = 0o700;
 
-/// As long as a password may be, and the end of a line.
-const PASSWORD_FILE_MAX: u64 = 512;
-
 /// Who may read a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Readers {
@@ -63,30 +60,6 @@ impl State {
     pub(super) fn invite_link(&self) -> PathBuf {
         self.dir.join("invite-link.txt")
     }
-}
-
-/// The first line of a password file; `None` if there is no file.
-///
-/// # Errors
-///
-/// It cannot be read, or holds no password.
-pub(super) fn read_password(path: &Path) -> io::Result<Option<String>> {
-    use std::io::Read;
-    let file = match fs::File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(named(path, error)),
-    };
-    let mut text = String::new();
-    file.take(PASSWORD_FILE_MAX + 1)
-        .read_to_string(&mut text)
-        .map_err(|error| named(path, error))?;
-    let password = text.trim_end_matches(['\r', '\n']);
-    if password.is_empty() || text.len() as u64 > PASSWORD_FILE_MAX || password.contains('\n') {
-        let why = "is no password: one line, of at most 511 bytes";
-        return Err(named(path, io::Error::new(ErrorKind::InvalidData, why)));
-    }
-    Ok(Some(password.to_owned()))
 }
 
 /// Replaces a file at once, on the disk before it gets its name. Changes nothing if it holds that line
@@ -168,22 +141,5 @@ mod tests {
             assert_eq!(mode(&path), expected);
         }
         assert_eq!(fs::read_dir(base.path()).unwrap().count(), 2);
-    }
-
-    #[test]
-    fn a_password_is_one_line() {
-        let base = tempfile::tempdir().unwrap();
-        let path = base.path().join("password");
-        assert_eq!(read_password(&path).unwrap(), None);
-        for good in ["secret", "secret\n", "secret\r\n"] {
-            fs::write(&path, good).unwrap();
-            assert_eq!(read_password(&path).unwrap().as_deref(), Some("secret"));
-        }
-        let long = "x".repeat(600);
-        for bad in ["", "\n", "one\ntwo\n", long.as_str()] {
-            fs::write(&path, bad).unwrap();
-            let error = read_password(&path).unwrap_err();
-            assert!(error.to_string().contains("password: "), "{error}");
-        }
     }
 }
