@@ -10,6 +10,7 @@
 //! | [`push`] | delivers push notifications |
 //! | [`render`] | writes the configuration of Dovecot and Postfix |
 //! | [`serve`] | the long-running service: all of it that never ends |
+//! | [`trial`] | tries a relay out as somebody with Delta Chat would |
 //! | [`user`] | one account: what an operator is told of it, and moving it |
 //! | [`web`] | answers HTTP: new accounts, health, metrics |
 //!
@@ -25,5 +26,6 @@ pub mod import;
 pub mod push;
 pub mod render;
 pub mod serve;
+pub mod trial;
 pub mod user;
 pub mod web;

@@ -10,7 +10,7 @@ use clap::{Parser, Subcommand};
 
 use crate::exit::{Exit, Failure};
 
-/// Renders the configuration of a chatmail relay, runs its service, and explains its filter.
+/// Renders the configuration of a chatmail relay, runs its service, explains its filter, and tries it out.
 ///
 /// A relay is Postfix, Dovecot, the filter `chatmail-milter`, and `chatmail serve`. All four read
 /// one file, chatmail.ini.
@@ -33,6 +33,7 @@ enum Command {
     User(commands::user::Arguments),
     ImportSqlite(commands::import_sqlite::Arguments),
     Echobot(commands::echobot::Arguments),
+    Test(commands::test::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -67,6 +68,7 @@ fn run(command: &Command) -> Result<ExitCode, Failure> {
         Command::User(arguments) => commands::user::run(arguments)?,
         Command::ImportSqlite(arguments) => commands::import_sqlite::run(arguments)?,
         Command::Echobot(arguments) => commands::echobot::run(arguments)?,
+        Command::Test(arguments) => commands::test::run(arguments)?,
         Command::Check(arguments) => {
             return commands::check::run(arguments).map(|ended| ExitCode::from(ended.code()));
         }

@@ -11,6 +11,7 @@ mod mail_user;
 mod progress;
 pub(crate) mod render;
 pub(crate) mod serve;
+pub(crate) mod test;
 pub(crate) mod usage;
 pub(crate) mod user;
 

@@ -27,12 +27,17 @@ impl Progress {
             let _ = write!(stderr(), "\r{}\x1b[K", text());
         }
     }
+
+    /// Empties the line, for another one to be written.
+    pub(crate) fn clear(&mut self) {
+        if self.last.take().is_some() {
+            let _ = write!(stderr(), "\r\x1b[K");
+        }
+    }
 }
 
 impl Drop for Progress {
     fn drop(&mut self) {
-        if self.last.is_some() {
-            let _ = write!(stderr(), "\r\x1b[K");
-        }
+        self.clear();
     }
 }

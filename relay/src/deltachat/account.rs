@@ -77,6 +77,8 @@ pub struct Message {
     pub file: Option<String>,
     /// The attachment's name.
     pub file_name: Option<String>,
+    /// Why it could not be sent, in words of core or of the relay.
+    pub error: Option<String>,
     /// Who sent it.
     pub sender: Contact,
 }
@@ -124,6 +126,8 @@ pub struct Chat {
     pub is_self_talk: bool,
     /// With core.
     pub is_device_chat: bool,
+    /// Nothing in it is ever sent in cleartext.
+    pub is_encrypted: bool,
 }
 
 /// With whom a chat is.
@@ -165,12 +169,22 @@ impl Account {
     /// The first account there is; a new one if there is none.
     pub async fn only(rpc: &Rpc) -> Result<Account> {
         let ids: Vec<u32> = rpc.call("get_all_account_ids", json!([])).await?;
-        let id = match ids.first() {
-            Some(id) => *id,
-            None => rpc.call("add_account", json!([])).await?,
-        };
+        match ids.first() {
+            Some(id) => Ok(Account::known(rpc, *id)),
+            None => Account::add(rpc).await,
+        }
+    }
+
+    /// The account of an event.
+    pub fn known(rpc: &Rpc, id: u32) -> Account {
         let rpc = rpc.clone();
-        Ok(Account { rpc, id })
+        Account { rpc, id }
+    }
+
+    /// A new account.
+    pub async fn add(rpc: &Rpc) -> Result<Account> {
+        let id = rpc.call("add_account", json!([])).await?;
+        Ok(Account::known(rpc, id))
     }
 
     /// Its number.

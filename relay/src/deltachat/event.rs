@@ -1,5 +1,7 @@
 //! What core tells unasked.
 
+use std::fmt;
+
 use serde::Deserialize;
 use serde_json::json;
 use tokio::sync::mpsc;
@@ -22,7 +24,7 @@ pub struct Event {
 }
 
 /// What happened. Core knows many more; what nobody here waits for is [`EventKind::Other`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(tag = "kind", rename_all_fields = "camelCase")]
 pub enum EventKind {
     /// A message has come, all of it.
@@ -64,9 +66,34 @@ pub enum EventKind {
     ConnectivityChanged,
     /// Nothing to fetch: the client waits for mail.
     ImapInboxIdle,
+    /// Something did not work, and may be tried again.
+    Warning {
+        /// What, and why.
+        msg: Words,
+    },
     /// Anything else.
     #[serde(other)]
     Other,
+}
+
+/// Core's own words, which may hold addresses and content: they stay out of `Debug`.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct Words(String);
+
+impl Words {
+    /// Without the place in core's source that they begin with.
+    pub fn text(&self) -> &str {
+        let place = self.0.strip_prefix("src/");
+        let rest = place.and_then(|place| place.split_once(": "));
+        rest.map_or(self.0.as_str(), |(_, text)| text)
+    }
+}
+
+impl fmt::Debug for Words {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Words")
+    }
 }
 
 /// The events of all accounts, from now on, but [`EventKind::Other`]. The channel ends when the other side
@@ -87,4 +114,29 @@ pub fn events(rpc: &Rpc) -> mpsc::Receiver<Event> {
         }
     });
     receiver
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_words_of_a_warning_are_shown_to_who_asks_and_begin_with_no_place_in_the_source() {
+        for (msg, text) in [
+            (
+                "src/smtp/connect.rs:132: no route: to a@b",
+                "no route: to a@b",
+            ),
+            ("no route: to a@b", "no route: to a@b"),
+        ] {
+            let event = json!({"contextId": 1, "event": {"kind": "Warning", "msg": msg}});
+            let event: Event = serde_json::from_value(event).unwrap();
+            assert!(!format!("{event:?}").contains("a@b"));
+            match event.kind {
+                EventKind::Warning { msg } => assert_eq!(msg.text(), text),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
 }

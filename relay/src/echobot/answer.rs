@@ -98,6 +98,7 @@ mod tests {
             is_contact_request: false,
             is_self_talk: false,
             is_device_chat: false,
+            is_encrypted: true,
         }
     }
 
