@@ -27,6 +27,7 @@
 //! | [`outside`] | a mail server of another domain: takes mail, refuses it, shows what came |
 //! | [`python`] | programs from PyPI, in a virtual environment |
 //! | [`deltachat`] | Delta Chat itself |
+//! | [`echobot`] | echo bots of a relay, with a user of their own |
 //!
 //! The clients return [`std::io::Error`] only if the connection fails or the peer breaks the
 //! protocol. A refusal by the server is a value.
@@ -36,6 +37,7 @@ pub mod dkim;
 pub mod dkimpy;
 pub mod dns;
 pub mod dovecot;
+pub mod echobot;
 pub mod endpoints;
 pub mod filter;
 pub mod http;

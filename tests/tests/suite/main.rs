@@ -33,5 +33,6 @@ mod reuse;
 mod signup;
 mod takeover;
 mod tokens;
+mod trial;
 mod user;
 mod valgrind;
