@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod terminal;
+
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::{MetadataExt, chown};
