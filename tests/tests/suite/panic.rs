@@ -13,7 +13,7 @@ use chatmail_tests::imap::{DEVICE_TOKEN, Imap, Status};
 use chatmail_tests::instance::reachable_tempdir;
 use chatmail_tests::lmtp::Lmtp;
 use chatmail_tests::services::{self, Service};
-use chatmail_tests::{Instance, Mail};
+use chatmail_tests::{Instance, Mail, wait};
 use tempfile::TempDir;
 
 const CLOCK: &str = r#"
@@ -101,21 +101,28 @@ fn deliver(lmtp: &mut Lmtp, from: &str, to: &str, message: &[u8]) {
 /// still run.
 #[track_caller]
 fn still_run(relay: &Instance) {
-    let crashes = services::crashes(relay);
-    let mut seen = BTreeSet::new();
-    for line in &crashes {
-        assert!(line.contains("bug in libchatmail"), "{crashes:#?}");
-        for service in [Service::AuthWorker, Service::Imap, Service::Lmtp] {
-            let running = services::processes(relay, service);
-            if running
-                .iter()
-                .any(|process| line.contains(&format!("({})", process.pid)))
-            {
-                seen.insert(service);
-            }
-        }
+    // A line may come to the log after the answer that it is about.
+    wait::until_true("a panic of each service that has ours in it", || {
+        panicked(relay).len() == OURS.len()
+    });
+    for line in services::crashes(relay) {
+        assert!(line.contains("bug in libchatmail"), "{line}");
     }
-    assert_eq!(seen.len(), 3, "{seen:?} of {crashes:#?}");
+}
+
+const OURS: [Service; 3] = [Service::AuthWorker, Service::Imap, Service::Lmtp];
+
+/// Those with a process that runs and had a panic.
+fn panicked(relay: &Instance) -> BTreeSet<Service> {
+    let crashes = services::crashes(relay);
+    let had_one = |service: &Service| {
+        let mut running = services::processes(relay, *service).into_iter();
+        running.any(|process| {
+            let name = format!("({})", process.pid);
+            crashes.iter().any(|line| line.contains(&name))
+        })
+    };
+    OURS.into_iter().filter(had_one).collect()
 }
 
 /// A clock that stops for our modules while a file is there.
