@@ -323,6 +323,12 @@ impl Instance {
         String::from_utf8_lossy(&fs::read(log).unwrap_or_default()).into_owned()
     }
 
+    /// Waits until a line is in one of its logs: Dovecot writes some a moment after the answer that they are about.
+    #[track_caller]
+    pub fn wait_for_log(&self, name: &str, what: &str, is_it: impl Fn(&str) -> bool) {
+        wait::until_true(what, || self.log(name).lines().any(&is_it));
+    }
+
     /// The ends of all its logs.
     pub fn logs(&self) -> String {
         let mut files = vec![self.temporary.path().join("output")];

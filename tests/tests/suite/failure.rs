@@ -153,10 +153,9 @@ fn a_damaged_password_is_no_login_and_no_new_account() {
         assert_eq!(answer.code(), Some("UNAVAILABLE"), "{what}: {answer}");
         let after = fs::symlink_metadata(&file).map(|now| (now.ino(), now.len(), now.ctime()));
         assert_eq!(before.ok(), after.ok(), "{what}");
-        let log = relay.log("dovecot");
-        let mut errors = log.lines().filter(|line| line.contains("Error: "));
-        let told = errors.any(|line| line.contains(&account.address));
-        assert!(told, "{what}: nothing in the log");
+        relay.wait_for_log("dovecot", &format!("a word on {what}"), |line| {
+            line.contains("Error: ") && line.contains(&account.address)
+        });
     }
     assert_eq!(services::crashes(&relay), [] as [String; 0]);
 }
@@ -193,8 +192,9 @@ fn a_damaged_configuration_is_a_temporary_failure_and_no_new_account() {
         let reply = reply.expect("LMTP");
         assert!(reply.is_temporary(), "{what}: {reply}");
         assert!(!relay.mailbox(&new).exists(), "{what}");
-        let log = relay.log("dovecot");
-        assert!(log.contains("chatmail.ini: "), "{what}: nothing in the log");
+        relay.wait_for_log("dovecot", &format!("a word on {what}"), |line| {
+            line.contains("chatmail.ini: ")
+        });
 
         fs::remove_dir(&config).ok();
         fs::write(&config, &whole).expect("chatmail.ini");

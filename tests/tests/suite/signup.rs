@@ -57,7 +57,9 @@ fn each_rule_refuses_by_its_word_and_no_existing_user() {
         });
         assert!(!relay.mailbox(&new).exists(), "{word}");
         assert_eq!(counter(&relay, word), before + 2, "{word}");
-        assert_eq!(refusals(&relay, word), lines + 2, "{word}");
+        wait::until_true(&format!("two lines in the log: {word}"), || {
+            refusals(&relay, word) == lines + 2
+        });
         relay.imap(&old);
         relay.smtp(Door::Smtps, &old);
     }
@@ -223,10 +225,9 @@ fn what_cannot_be_read_is_a_temporary_failure_and_never_a_second_account() {
         });
     }
     relay.imap(&newer);
-    assert!(
-        relay.log("dovecot").contains("chatmail.ini"),
-        "no word of the file at fault"
-    );
+    relay.wait_for_log("dovecot", "a word of the file at fault", |line| {
+        line.contains("chatmail.ini")
+    });
 }
 
 #[track_caller]

@@ -183,11 +183,9 @@ fn an_empty_file_is_none_and_half_a_file_is_left_alone() {
         fs::read_to_string(mailbox.join("metadata.json")).expect("file"),
         half
     );
-    let log = relay.log("dovecot");
-    assert!(
-        log.contains("metadata.json: not JSON at line 1 column"),
-        "the file at fault"
-    );
+    relay.wait_for_log("dovecot", "a word of the file at fault", |line| {
+        line.contains("metadata.json: not JSON at line 1 column")
+    });
     // The rest of the session is as good as ever, and so is the file once it is mended.
     assert_eq!(imap.select_inbox().expect("INBOX"), 0);
     write_as_owner(
