@@ -8,6 +8,7 @@ Onboards a profile, says {"ready": true} and then takes these orders, each answe
 {"do": "send", "text": TEXT, "file": PATH}    sends a message; either may be left out
 {"do": "wait", "text": TEXT, "file": NAME}    waits for a message with that text, or a file of that name
 {"do": "received"}                            all that the contact wrote: text, name and content (hex) of the file
+{"do": "offline"}, {"do": "online"}           stops and starts to get and send mail
 {"do": "group", "text": TEXT}                 sends a text to a new group of the contact and this profile
 
 Ends with its input.
@@ -66,6 +67,12 @@ class Friend:
                 }
             )
         return found
+
+    def offline(self):
+        self.profile.stop_io()
+
+    def online(self):
+        self.profile.start_io()
 
     def group(self, text):
         [contact] = self.profile.get_contacts()

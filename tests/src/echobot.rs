@@ -8,7 +8,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 
 use tempfile::TempDir;
 
-use crate::instance::reachable_tempdir;
+use crate::instance::{Account, reachable_tempdir};
 use crate::process::{self, Process, Signal};
 use crate::{Instance, deltachat, wait};
 
@@ -132,6 +132,14 @@ impl<'r> BotHost<'r> {
     pub fn password(&self) -> String {
         let password = fs::read_to_string(self.path("password")).expect("the password");
         password.trim_end().to_owned()
+    }
+
+    /// The bot's, as any client would log in to it.
+    pub fn account(&self) -> Account {
+        Account {
+            address: format!("echo@{}", self.relay.endpoints().domain),
+            password: self.password(),
+        }
     }
 
     /// A bot that can be started.

@@ -271,6 +271,12 @@ impl Account {
         self.rpc.call("send_msg", params).await
     }
 
+    /// Has the attachment of a message fetched.
+    pub async fn download(&self, message: u32) -> Result<()> {
+        let params = json!([self.id, message]);
+        self.rpc.call("download_full_message", params).await
+    }
+
     /// Marks a message as seen.
     pub async fn mark_seen(&self, message: u32) -> Result<()> {
         let params = json!([self.id, [message]]);

@@ -34,6 +34,8 @@ pub enum EventKind {
         /// The message.
         msg_id: u32,
     },
+    /// Messages have changed, or come in part.
+    MsgsChanged,
     /// The relay has taken a message of ours.
     MsgDelivered {
         /// Its chat.

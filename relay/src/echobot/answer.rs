@@ -9,7 +9,9 @@ pub(super) enum Reply {
     Send(Outgoing),
     /// Nothing; the word is for the log.
     Ignore(&'static str),
-    /// Its attachment is still on its way: look again when it is here.
+    /// Its attachment is still at the relay: to be asked for.
+    Fetch,
+    /// Its attachment is on its way: look again when it is here.
     Wait,
 }
 
@@ -30,6 +32,8 @@ pub(super) fn reply_to(message: &Message, chat: &Chat, help: &str) -> Reply {
     match message.download_state.as_str() {
         "Done" => {}
         "Undecipherable" => return Reply::Ignore("not decipherable"),
+        // After a failure core does not try again by itself.
+        "Available" | "Failure" => return Reply::Fetch,
         _ => return Reply::Wait,
     }
     if !message.show_padlock {
@@ -155,11 +159,30 @@ mod tests {
     }
 
     #[test]
-    fn a_message_whose_file_is_on_its_way_is_waited_for() {
-        for state in ["Available", "InProgress", "Failure"] {
+    fn a_file_at_the_relay_is_asked_for_and_one_on_its_way_is_waited_for() {
+        for (state, expected) in [
+            ("Available", Reply::Fetch),
+            ("Failure", Reply::Fetch),
+            ("InProgress", Reply::Wait),
+        ] {
             let mut message = from_bob("see here");
             message.download_state = state.to_owned();
-            assert_eq!(reply(&message), Reply::Wait);
+            assert_eq!(reply(&message), expected, "{state}");
+        }
+    }
+
+    #[test]
+    fn nobody_has_a_file_fetched_that_will_not_go_back() {
+        for change in [
+            (|message, _| message.is_bot = true) as fn(&mut Message, &mut Chat),
+            |message, _| message.is_info = true,
+            |_, chat| chat.chat_type = ChatKind::Group,
+        ] {
+            let (mut message, mut chat) = (from_bob("see here"), with_bob());
+            message.download_state = "Available".to_owned();
+            change(&mut message, &mut chat);
+            let reply = reply_to(&message, &chat, HELP);
+            assert!(matches!(reply, Reply::Ignore(_)), "{reply:?}");
         }
     }
 

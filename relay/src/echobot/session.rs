@@ -24,6 +24,16 @@ use crate::deltachat::{Account, Error, Message, Outgoing, Rpc, Transport};
 /// Core keeps messages for so long, in seconds: long enough to answer them.
 const KEEP: &str = "86400";
 
+/// Larger messages, in bytes, are fetched after all others, and a file in a message of its own only when
+/// the bot asks for it.
+///
+/// A large file comes in two messages: first the text, then the file. Core adds a file to its text, but
+/// drops a text that it reads after the file; and to a bot it reads them as the relay stored them, which may
+/// be the other way round, for a relay delivers several messages at once. Above the limit the order does not
+/// matter, as long as both are in the mailbox. It is the lowest that user interfaces offer: core keeps the
+/// message with the text below it. What can be compressed to less is fetched as it was stored.
+const FETCH_LATER: &str = "163840";
+
 /// Core's key for the [`Mark`].
 const MARK: &str = "ui.chatmail.answering";
 
@@ -111,8 +121,7 @@ impl<'a> Session<'a> {
             ("bot", "1"),
             ("displayname", self.settings.display_name.as_str()),
             ("delete_device_after", KEEP),
-            // All that is answered comes back whole.
-            ("download_limit", "0"),
+            ("download_limit", FETCH_LATER),
         ];
         for (key, value) in wanted {
             if self.account.config(key).await?.as_deref() != Some(value) {
@@ -227,7 +236,10 @@ impl<'a> Session<'a> {
         loop {
             tokio::select! {
                 event = events.recv() => match event.map(|event| event.kind) {
-                    Some(EventKind::IncomingMsg { .. }) => self.answer_all().await?,
+                    // A text whose file is still at the relay is but a change.
+                    Some(EventKind::IncomingMsg { .. } | EventKind::MsgsChanged) => {
+                        self.answer_all().await?;
+                    }
                     Some(EventKind::MsgFailed { msg_id, .. }) => {
                         warn!(id = msg_id, "the relay did not take an answer");
                     }
@@ -267,6 +279,7 @@ impl<'a> Session<'a> {
             let message = self.account.message(id).await?;
             let chat = self.account.chat(message.chat_id).await?;
             match reply_to(&message, &chat, &self.help) {
+                Reply::Fetch => return self.account.download(id).await,
                 Reply::Wait => return Ok(()),
                 Reply::Ignore(why) => debug!(id, "not answered: {why}"),
                 Reply::Send(answer) => {

@@ -4,6 +4,9 @@ use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use chatmail_tests::echobot::{BotHost, NOBODY};
+use chatmail_tests::imap::Answer;
+use chatmail_tests::instance::Account;
+use chatmail_tests::lmtp::Lmtp;
 use chatmail_tests::process::{self, Signal};
 use chatmail_tests::{Instance, deltachat, wait};
 use serde_json::{Value, json};
@@ -25,9 +28,9 @@ fn a_friend_joins_by_the_invite_link_and_gets_everything_back_once() {
     let answer = friend.gets("Hello, echo");
     assert_eq!(answer["padlock"], true);
     assert_eq!(answer["bot"], true);
-    // The second comes in two messages.
-    for (name, size) in [("small.bin", 100), ("large.bin", 300_000)] {
-        let content: Vec<u8> = (0..size).map(|n| (n * 7 % 251) as u8).collect();
+    // The second is the largest that comes in one message, and more than core fetches at once.
+    for (name, size) in [("small.bin", 100), ("medium.bin", 140_000)] {
+        let content = noise(size);
         let file = host.write(name, &content);
         friend.ask(&json!({"do": "send", "file": file, "text": format!("see {name}")}));
         let answer = friend.ask(&json!({"do": "wait", "file": name}));
@@ -101,6 +104,85 @@ fn a_friend_joins_by_the_invite_link_and_gets_everything_back_once() {
 }
 
 #[test]
+fn a_large_file_comes_back_with_its_text_whichever_of_the_two_the_relay_stored_first() {
+    let relay = roomy();
+    let host = BotHost::new(&relay);
+    host.create_account();
+    let mut bot = host.start();
+    let mut friend = Friend::new(&relay);
+    friend.ask(&json!({"do": "join", "link": host.invite_link()}));
+    friend.says("Hello, echo");
+    friend.gets("Hello, echo");
+
+    let inbox = |account: &Account| relay.wait_for_messages(account, 0).len();
+    let content = noise(300_000);
+    for (name, is_swapped) in [("sorted.bin", false), ("swapped.bin", true)] {
+        bot.stop();
+        let account = host.account();
+        let before = inbox(&account);
+        let file = host.write(name, &content);
+        friend.ask(&json!({"do": "send", "file": file, "text": format!("see {name}")}));
+        relay.wait_for_messages(&account, before + 2);
+        store_last_two(&relay, &account, is_swapped);
+
+        // Core has no use for a text that it first sees when it has the file, so neither looks into
+        // its mailbox before it holds both. The third is the receipt.
+        friend.ask(&json!({"do": "offline"}));
+        let before = inbox(&friend.account);
+        bot = host.start();
+        relay.wait_for_messages(&friend.account, before + 3);
+        friend.ask(&json!({"do": "online"}));
+        let answer = friend.ask(&json!({"do": "wait", "file": name}));
+        assert_eq!(answer["text"], format!("see {name}"));
+        assert_eq!(answer["content"], hex(&content), "{name}");
+    }
+    let answers = friend.has_after("Goodbye");
+    let expected = [
+        "Hello, echo",
+        "see sorted.bin",
+        "see swapped.bin",
+        "Goodbye",
+    ];
+    assert_eq!(answers, expected);
+}
+
+/// Has the two messages of a large file stored anew: first the text and then the file, or swapped.
+fn store_last_two(relay: &Instance, account: &Account, is_swapped: bool) {
+    let mut imap = relay.imap(account);
+    let count = imap.select_inbox().expect("INBOX");
+    let mut messages = [count - 1, count].map(|number| imap.message(number).expect("a message"));
+    let is_file = |message: &Vec<u8>| {
+        String::from_utf8_lossy(message).contains("\r\nChat-Is-Post-Message: 1\r\n")
+    };
+    messages.sort_by_key(|message| is_file(message) != is_swapped);
+    assert_ne!(is_file(&messages[0]), is_file(&messages[1]));
+    for command in [
+        format!("STORE {}:{count} +FLAGS.SILENT (\\Deleted)", count - 1),
+        "EXPUNGE".to_owned(),
+    ] {
+        imap.command(&command).and_then(Answer::ok).expect("OK");
+    }
+    let mut lmtp = Lmtp::connect(relay.endpoints()).expect("LMTP");
+    for message in messages {
+        let reply = lmtp.deliver("", &account.address, &message);
+        assert_eq!(reply.expect("LMTP").code, 250);
+    }
+}
+
+/// Bytes that nothing can compress, the same every time: core compresses, and the size of the message decides
+/// when it is fetched.
+fn noise(size: usize) -> Vec<u8> {
+    let mut state = 1_u64;
+    let next = || {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        state.to_be_bytes()[0]
+    };
+    std::iter::repeat_with(next).take(size).collect()
+}
+
+#[test]
 fn what_only_the_operator_can_put_right_ends_the_bot_with_a_word() {
     let relay = roomy();
     let host = BotHost::new(&relay);
@@ -141,20 +223,19 @@ struct Friend {
     child: Child,
     orders: ChildStdin,
     answers: BufReader<ChildStdout>,
+    account: Account,
     _profile: TempDir,
 }
 
 impl Friend {
     fn new(relay: &Instance) -> Friend {
         let profile = tempfile::tempdir().expect("temporary directory");
+        let account = relay.new_account("friend");
         let python = deltachat::python().unwrap_or_else(|error| panic!("{error}"));
         let mut child = Command::new(python)
             .arg(deltachat::scripts().join("friend.py"))
             .arg(profile.path().join("accounts"))
-            .arg(deltachat::login_link(
-                relay.endpoints(),
-                &relay.new_account("friend"),
-            ))
+            .arg(deltachat::login_link(relay.endpoints(), &account))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -163,6 +244,7 @@ impl Friend {
             orders: child.stdin.take().expect("a pipe"),
             answers: BufReader::new(child.stdout.take().expect("a pipe")),
             child,
+            account,
             _profile: profile,
         };
         assert_eq!(friend.answer(), json!({"ready": true}));
