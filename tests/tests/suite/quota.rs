@@ -265,7 +265,8 @@ fn messages(relay: &Instance, account: &Account) -> BTreeSet<String> {
     let home = relay.mailbox(account);
     let mut found = BTreeSet::new();
     for folder in ["", ".DeltaChat"] {
-        for part in ["cur", "new"] {
+        // In this order none is missed that a client's session moves from the one to the other meanwhile.
+        for part in ["new", "cur"] {
             let Ok(entries) = fs::read_dir(home.join(folder).join(part)) else {
                 continue;
             };
