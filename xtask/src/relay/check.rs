@@ -163,8 +163,8 @@ pub(crate) fn run(
         },
     )?;
     steps.step(
-        "only the filter has listening Unix sockets of ours: none for auth or dict",
-        || inspect::only_milter_sockets(supervisor),
+        "our sockets are the filter's three and the web server's: none for auth or dict",
+        || inspect::no_other_sockets(supervisor),
     )?;
 
     let Steps { passed, failed, .. } = steps;

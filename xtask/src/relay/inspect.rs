@@ -56,8 +56,8 @@ pub(crate) fn only_the_parts(
     Ok(())
 }
 
-/// Fails if our programs listen on any Unix socket but the three of the filter.
-pub(crate) fn only_milter_sockets(supervisor: &Supervisor) -> Result<()> {
+/// Fails if our programs listen on any Unix socket but the three of the filter and the one for a web server.
+pub(crate) fn no_other_sockets(supervisor: &Supervisor) -> Result<()> {
     let listening = listening_sockets()?;
     for part in supervisor
         .processes()
@@ -80,7 +80,7 @@ pub(crate) fn only_milter_sockets(supervisor: &Supervisor) -> Result<()> {
         let expected: &[&str] = if part.name == MILTER {
             &["incoming.sock", "internal.sock", "outgoing.sock"]
         } else {
-            &[]
+            &["http.sock"]
         };
         ensure!(
             names == expected,
