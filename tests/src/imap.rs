@@ -181,7 +181,7 @@ impl Imap {
                 None => tag = Some(self.send(&line)?),
                 Some(_) => self.send_raw(&line)?,
             }
-            let go_ahead = self.wire.text_line()?;
+            let go_ahead = self.go_ahead()?;
             if !go_ahead.starts_with('+') {
                 let tag = tag.unwrap_or_default();
                 return tagged(&tag, &go_ahead, Vec::new())
@@ -300,10 +300,21 @@ impl Imap {
     /// IDLE, up to the server's go-ahead.
     pub fn idle(&mut self) -> io::Result<Idle<'_>> {
         self.send(b"IDLE")?;
-        let go_ahead = self.wire.text_line()?;
+        let go_ahead = self.go_ahead()?;
         match go_ahead.starts_with('+') {
             true => Ok(Idle { imap: self }),
             false => Err(unexpected("+", &go_ahead)),
+        }
+    }
+
+    /// The line that begins with `+`, or what came in its place. A server may tell how it is at any time
+    /// (RFC 3501, 7.1.1): a login server does while it waits for its auth service.
+    fn go_ahead(&mut self) -> io::Result<String> {
+        loop {
+            let line = self.wire.text_line()?;
+            if !line.starts_with("* OK ") {
+                return Ok(line);
+            }
         }
     }
 

@@ -37,7 +37,7 @@ fn memcheck_finds_nothing_in_our_modules() {
     for (service, program, _) in SERVICES {
         settings.push_str(&format!(
             "service {service} {{\n  executable = {VALGRIND} --quiet --error-limit=no --num-callers=40 \
-             --leak-check=full --show-leak-kinds=definite --xml=yes --xml-file={}/{service}.%p.xml \
+             --vgdb=no --leak-check=full --show-leak-kinds=definite --xml=yes --xml-file={}/{service}.%p.xml \
              /usr/lib/dovecot/{program}\n  vsz_limit = 8G\n}}\n",
             dir.path().display()
         ));
