@@ -1,5 +1,7 @@
 //! Only encrypted mail goes out or comes in, and it says no more than it must.
 
+use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::thread;
 
 use chatmail_tests::dkim::Signer;
@@ -37,6 +39,36 @@ fn encrypted_mail_arrives_intact_and_without_its_traces() {
         }
         assert_eq!(header_values(message, "Chat-Version"), ["1.0"]);
         assert_eq!(body(message), mail.body());
+    }
+}
+
+#[test]
+fn a_message_to_a_group_takes_the_disk_once() {
+    let relay = Instance::start();
+    let alice = relay.account("alice");
+    let members = ["bob", "carol", "dave"].map(|name| relay.account(name));
+    let mail = Mail::encrypted_of_size(&alice.address, &members[0].address, 100_000);
+    let recipients = members.each_ref().map(|member| member.address.as_str());
+    let mut smtp = relay.smtp(Door::Smtps, &alice);
+    let reply = smtp.send(&alice.address, &recipients, &mail.to_bytes());
+    assert_eq!(reply.expect("SMTP").code, 250);
+    // It has all its links when the last of them has it.
+    for member in &members {
+        assert_eq!(relay.wait_for_messages(member, 1).len(), 1);
+    }
+    let files = members.each_ref().map(|member| {
+        let mailbox = relay.mailbox(member);
+        let files = ["new", "cur"].map(|part| fs::read_dir(mailbox.join(part)).expect("a maildir"));
+        let mut files = files.into_iter().flatten();
+        files
+            .next()
+            .expect("a message")
+            .and_then(|file| file.metadata())
+            .expect("a message")
+    });
+    // One delivery for all of them: Dovecot links the file of the first.
+    for file in &files {
+        assert_eq!((file.ino(), file.nlink()), (files[0].ino(), 3));
     }
 }
 
