@@ -111,6 +111,10 @@ pub struct Modules {
     pub auth: PathBuf,
     /// `lib90_chatmail_plugin.so`.
     pub mail: PathBuf,
+    /// `libchatmail_settings.so`; Dovecot 2.3 needs none.
+    pub settings: Option<PathBuf>,
+    /// The root directory of the Debian system that has this Dovecot.
+    pub root: PathBuf,
 }
 
 impl Modules {

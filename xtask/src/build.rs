@@ -48,8 +48,10 @@ pub(crate) fn modules(options: &ModulesOptions) -> Result<ExitCode> {
     packages::ensure(&[packages::RELAY])?;
     let built = relay(options.dovecot)?;
     let modules = Modules {
+        root: built.dovecot.outside(Path::new("/")),
         auth: built.auth_module,
         mail: built.mail_plugin,
+        settings: built.settings_module,
     };
     println!("{}", serde_json::to_string(&modules)?);
     Ok(ExitCode::SUCCESS)

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use anyhow::{Result, bail};
 use chatmail_tests::dovecot::VARIABLE;
+use chatmail_tests::host::Host;
 use clap::Args;
 
 use crate::command::{cargo, cargo_as_root, cargo_strictly};
@@ -132,6 +133,11 @@ pub(crate) fn everything(options: &Options) -> Result<ExitCode> {
                 break;
             }
         }
+    }
+    if let Some(why) = Host::obstacle() {
+        skipped.push_str(&format!(
+            "WARNING: skipped: end-to-end tests on whole systems (host::). This one boots no other: {why}\n"
+        ));
     }
     say(format_args!(
         "\n{table}  in all  {}\n{skipped}",

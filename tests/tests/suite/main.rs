@@ -14,6 +14,7 @@ mod envelope;
 mod expire;
 mod failure;
 mod filter_failure;
+mod host;
 mod idle;
 mod kill;
 mod login;

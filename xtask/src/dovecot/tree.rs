@@ -21,7 +21,8 @@ use crate::privilege::give_to_caller;
 use crate::terminal::{say, stage};
 use crate::{interrupt, packages};
 
-/// What a relay's Dovecot and its modules need there. valgrind is for the tests, which run Dovecot under it.
+/// What a relay's Dovecot and its modules need there; and for the tests, which run Dovecot under valgrind, and boot the
+/// tree and make a whole relay of it: what such a host has besides.
 const PACKAGES: &[&str] = &[
     "dovecot-core",
     "dovecot-imapd",
@@ -31,6 +32,12 @@ const PACKAGES: &[&str] = &[
     "libc6-dev",
     "make",
     "valgrind",
+    "systemd",
+    "openrc",
+    "postfix",
+    "nginx",
+    "openssl",
+    "ca-certificates",
 ];
 /// Nobody reads these there.
 const UNREAD: &[&str] = &[
