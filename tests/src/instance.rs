@@ -20,11 +20,15 @@ use crate::endpoints::Endpoints;
 use crate::imap::{Answer, Imap, Security};
 use crate::mail::Mail;
 use crate::outside::Outside;
+use crate::process;
 use crate::smtp::{Door, Reply, Smtp};
 use crate::wait;
 
 /// Long enough for a first start that still has to build the modules, or to make a Debian tree.
 const START: Duration = Duration::from_secs(900);
+
+/// The variable of the environment with a directory for the whole logs of relays whose tests fail.
+const KEEP_LOGS: &str = "CHATMAIL_TEST_KEEP_LOGS";
 
 /// Lines of each log shown when a test fails.
 const LOG_TAIL: usize = 40;
@@ -329,6 +333,21 @@ impl Instance {
         wait::until_true(what, || self.log(name).lines().any(&is_it));
     }
 
+    /// Copies its logs, which are gone with it, to the directory that [`KEEP_LOGS`] names.
+    fn keep_logs(&self) {
+        let Some(kept) = env::var_os(KEEP_LOGS).filter(|kept| !kept.is_empty()) else {
+            return;
+        };
+        let (dir, kept) = (self.dir.join("log"), PathBuf::from(kept));
+        let name = self.temporary.path().file_name().unwrap_or_default();
+        let copied =
+            fs::create_dir_all(&kept).and_then(|()| process::copy_tree(&dir, &kept.join(name)));
+        match copied {
+            Ok(()) => eprintln!("its whole logs: {}", kept.join(name).display()),
+            Err(error) => eprintln!("cannot keep its logs in {}: {error}", kept.display()),
+        }
+    }
+
     /// The ends of all its logs.
     pub fn logs(&self) -> String {
         let mut files = vec![self.temporary.path().join("output")];
@@ -353,6 +372,7 @@ impl Drop for Instance {
     fn drop(&mut self) {
         if thread::panicking() {
             eprintln!("{}", self.logs());
+            self.keep_logs();
         }
         let stopped = Command::new(&self.xtask)
             .args(["relay", "--stop"])

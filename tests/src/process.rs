@@ -27,7 +27,17 @@ pub struct Process {
 /// Copies a program that is to be run. `cp` does it: what is open for writing in this process is so for a
 /// moment in every process that a test beside this one starts, and nobody can run it then.
 pub fn copy_program(from: &Path, to: &Path) -> io::Result<()> {
-    match Command::new("cp").arg(from).arg(to).status()?.success() {
+    copy(&[], from, to)
+}
+
+/// Copies a directory and what is in it; `to` is made.
+pub fn copy_tree(from: &Path, to: &Path) -> io::Result<()> {
+    copy(&["--recursive"], from, to)
+}
+
+fn copy(options: &[&str], from: &Path, to: &Path) -> io::Result<()> {
+    let mut command = Command::new("cp");
+    match command.args(options).arg(from).arg(to).status()?.success() {
         true => Ok(()),
         false => Err(io::Error::other(format!("cp {} failed", from.display()))),
     }
