@@ -221,7 +221,11 @@ impl<'r> Load<'r> {
         thread::sleep(HIBERNATED);
         let mail = Mail::encrypted(&self.sender.address, &self.sleeper.address).to_bytes();
         let mut lmtp = Lmtp::connect(self.relay.endpoints())?;
-        lmtp.deliver(&self.sender.address, &self.sleeper.address, &mail)?;
+        let reply = lmtp.deliver(&self.sender.address, &self.sleeper.address, &mail)?;
+        if reply.code != 250 {
+            // Nobody else would wake it.
+            return Err(io::Error::other(reply));
+        }
         idle.until(|line| line.ends_with("EXISTS"))
     }
 
