@@ -7,7 +7,7 @@
 //! |---|---|
 //! | [`dovecot`](mod@dovecot) | which Dovecot is under test |
 //! | [`endpoints`] | where a running private relay listens and keeps its files |
-//! | [`host`] | a whole Debian system with systemd, and a relay on it |
+//! | [`host`] | a whole Debian system with systemd or OpenRC, and a relay on it |
 //! | [`instance`] | starts one through `cargo xtask relay`, stops it, shows its logs on failure |
 //! | [`dns`] | a DNS server on loopback that says what a file says, and counts |
 //! | [`imap`] | an IMAP client, one command at a time |

@@ -61,7 +61,10 @@ pub(crate) const TESTS: &[Package] = &[
         "its mail parser is a second opinion on what passes",
     ),
     package("mandoc", "looks for mistakes in the man pages"),
-    package("systemd", "starts the units on systems that tests boot"),
+    package(
+        "systemd",
+        "systemd-analyze checks the units; tests boot systems with it",
+    ),
     package("prometheus", "promtool checks the metrics"),
     package("nginx", "web server in front of a relay, for new accounts"),
     package("wrk", "many requests for new accounts at a time"),

@@ -341,9 +341,8 @@ impl RelayHost {
             &modules.mail,
             modules.settings.as_deref().unwrap_or(Path::new("")),
         ];
-        let url = push.url();
         let mut made = host.command(&["sh", "-c", RELAY, "relay.sh"]);
-        let made = made.args(words).arg(&url).output().expect("nsenter");
+        let made = made.args(words).arg(push.url()).output().expect("nsenter");
         assert!(made.status.success(), "{made:?}");
         let start = match init {
             Init::Systemd => SYSTEMD,
@@ -368,11 +367,7 @@ impl RelayHost {
             smtps: 465,
             submission: 587,
             smtp: 25,
-            http_socket: host.path("/run/chatmail/http.sock"),
-            mailboxes_dir: host.path(&format!("/home/vmail/mail/{DOMAIN}")),
-            config: host.path("/etc/chatmail.ini"),
             ca_certificate: host.path("/etc/ssl/certs/ca.pem"),
-            push_url: url,
             dovecot_version: dovecot(),
             ..Endpoints::default()
         };

@@ -285,9 +285,9 @@ impl<'r> Load<'r> {
         Ok(imap)
     }
 
-    /// A login server whose auth process is gone says what it would say to a wrong password: Dovecot's own,
-    /// in 2.3 only. Postfix says that whenever auth could not decide, as it asks nothing but whether. No other
-    /// kill may look so.
+    /// Dovecot 2.3's login server says what it would say to a wrong password when its auth process is gone. So
+    /// does Postfix, and also when auth is there but lost its worker: it makes no difference between a failure
+    /// that is temporary and one that is not. No other kill may look so.
     #[track_caller]
     fn may_be_refused(&self, answer: &dyn std::fmt::Display, victims: &[Service]) {
         let victim = *self.victim.lock().expect("victim");
