@@ -8,7 +8,8 @@
 //! assert_eq!(address.as_str(), "alice@nine.testrun.org");
 //! assert_eq!(Address::parse(b"../etc@nine.testrun.org", &domain), None);
 //!
-//! assert_eq!(header_address(b"Alice <alice@nine.testrun.org>"), Some("alice@nine.testrun.org"));
+//! let author = header_address(b"Alice <alice@nine.testrun.org>");
+//! assert_eq!(author.as_deref(), Some("alice@nine.testrun.org"));
 //! ```
 
 use std::fmt;
@@ -17,6 +18,8 @@ use std::net::Ipv4Addr;
 mod header;
 
 pub use header::header_address;
+#[cfg(feature = "filter")]
+pub(crate) use header::plain_header_address;
 
 /// Longest name of a directory on the file systems mail is kept on (`NAME_MAX`), in bytes.
 const ADDRESS_MAX: usize = 255;

@@ -1,16 +1,41 @@
 //! The one address inside a From header field (RFC 5322 section 3.4).
 
+use std::borrow::Cow;
+use std::net::{Ipv4Addr, Ipv6Addr};
+
 use super::is_atext;
 
-/// The address in the value of a From header field, exactly as it stands there. `None` unless the
-/// field holds exactly one.
+mod loose;
+
+/// The address in the value of a From header field, without white space or quotes inside. `None`
+/// unless the field holds exactly one.
 ///
 /// The value may be folded. Read are `a@b`, `<a@b>`, `Name <a@b>`, `"Name" <a@b>`, each with a
-/// comment behind it; a name may hold dots and 8-bit characters. Deliberately not read: lists,
-/// groups, source routes, an `@` in an unquoted name, comments elsewhere or nested, quoted
-/// localparts, white space and encoded words inside the address, and anything but ASCII in it. Readers of
-/// mail disagree about those, and a filter must not see another sender than the recipient's client.
-pub fn header_address(value: &[u8]) -> Option<&str> {
+/// comment behind it; a name may hold dots and 8-bit characters. So are the forms of
+/// RFC 5322 that are rarer and that all readers of mail read alike:
+///
+/// | form | example |
+/// |---|---|
+/// | one comment before or behind the name, or inside the brackets | `(at work) Alice <a@b>` |
+/// | blanks around the `@` | `<a @ b>` |
+/// | in brackets, a quoted localpart that needs no quotes | `Alice <"a"@b>` |
+///
+/// The domain is a name, or the literal of an IPv4 or IPv6 address (`[203.0.113.7]`,
+/// `[IPv6:2001:db8::7]`, RFC 5321 section 4.1.3).
+///
+/// Deliberately not read: lists, groups, source routes, an `@` in an unquoted name, comments
+/// elsewhere or nested, localparts that need their quotes, folds and encoded words inside the
+/// address, and anything but ASCII in it. Readers of mail disagree about those, and a filter must
+/// not see another sender than the recipient's client.
+pub fn header_address(value: &[u8]) -> Option<Cow<'_, str>> {
+    match plain_header_address(value) {
+        Some(address) => Some(Cow::Borrowed(address)),
+        None => loose::header_address(value).map(Cow::Owned),
+    }
+}
+
+/// The same without the rarer forms: the address exactly as it stands in the field.
+pub(crate) fn plain_header_address(value: &[u8]) -> Option<&str> {
     let value = skip_white_space(value);
     let (address, rest) = match value.first()? {
         b'<' => angle_address(value)?,
@@ -59,16 +84,7 @@ fn is_phrase_byte(byte: u8) -> bool {
 fn addr_spec(text: &[u8]) -> Option<(&str, &[u8])> {
     let localpart = dot_atom(text)?;
     let domain_text = text[localpart..].strip_prefix(b"@")?;
-    let domain = match domain_text.first()? {
-        b'[' => {
-            let inner = domain_text[1..]
-                .iter()
-                .take_while(|&&b| b.is_ascii_alphanumeric() || b == b'.' || b == b':')
-                .count();
-            (domain_text.get(1 + inner) == Some(&b']') && inner > 0).then_some(inner + 2)?
-        }
-        _ => dns_name(domain_text)?,
-    };
+    let domain = domain(domain_text)?;
     let (address, after) = text.split_at(localpart + 1 + domain);
     // RFC 2047 section 5 forbids encoded words here. Some readers decode them all the same, or let
     // one that begins in the name end here.
@@ -76,6 +92,29 @@ fn addr_spec(text: &[u8]) -> Option<(&str, &[u8])> {
         address.contains(&b'?') && address.windows(2).any(|pair| matches!(pair, b"=?" | b"?="));
     let address = std::str::from_utf8(address).ok()?;
     (!encoded).then_some((address, after))
+}
+
+/// Length of the domain name or address literal at the start of `text`.
+fn domain(text: &[u8]) -> Option<usize> {
+    match text.strip_prefix(b"[") {
+        Some(literal) => {
+            let end = literal.iter().position(|&b| b == b']')?;
+            let literal = std::str::from_utf8(&literal[..end]).ok()?;
+            is_address_literal(literal).then_some(end + 2)
+        }
+        None => dns_name(text),
+    }
+}
+
+/// Whether an IPv4 or IPv6 address stands between the brackets of a literal.
+fn is_address_literal(literal: &str) -> bool {
+    const TAG: &str = "IPv6:";
+    match literal.split_at_checked(TAG.len()) {
+        Some((tag, address)) if tag.eq_ignore_ascii_case(TAG) => {
+            address.parse::<Ipv6Addr>().is_ok()
+        }
+        _ => literal.parse::<Ipv4Addr>().is_ok(),
+    }
 }
 
 /// Length of the domain name at the start of `text`.
@@ -168,23 +207,86 @@ mod tests {
             "\"\" <alice@chat.example>",
         ] {
             assert_eq!(
-                header_address(value.as_bytes()),
+                plain_header_address(value.as_bytes()),
                 Some("alice@chat.example"),
                 "{value:?}"
             );
         }
         assert_eq!(
-            header_address(b"Al\xefce <alice@chat.example>"),
+            plain_header_address(b"Al\xefce <alice@chat.example>"),
             Some("alice@chat.example")
         );
         assert_eq!(
-            header_address(b"<Alice@[203.0.113.7]>"),
-            Some("Alice@[203.0.113.7]")
-        );
-        assert_eq!(
-            header_address(b"..a..@chat.example"),
+            plain_header_address(b"..a..@chat.example"),
             Some("..a..@chat.example")
         );
+    }
+
+    #[test]
+    fn an_address_literal_is_that_of_an_ipv4_or_ipv6_address() {
+        for literal in [
+            "[203.0.113.7]",
+            "[IPv6:2001:db8::7]",
+            "[ipv6:2001:DB8:0:0:0:0:0:7]",
+            "[IPv6:::ffff:203.0.113.7]",
+        ] {
+            let address = format!("Mailer-Daemon@{literal}");
+            for value in [
+                address.clone(),
+                format!("<{address}>"),
+                format!("Mail Delivery System <{address}>"),
+                format!("{address} (Mail Delivery System)"),
+            ] {
+                let read = header_address(value.as_bytes());
+                assert_eq!(read.as_deref(), Some(&*address), "{value}");
+            }
+        }
+        for literal in [
+            "[]",
+            "[203.0.113]",
+            "[203.0.113.07]",
+            "[203.0.113.256]",
+            "[2001:db8::7]",
+            "[IPv6:]",
+            "[IPv6:2001:db8::7::]",
+            "[IPv6:203.0.113.7]",
+            "[IPv6:2001:db8::7%eth0]",
+            "[IPv4:203.0.113.7]",
+            "[ 203.0.113.7 ]",
+            "[chat.example]",
+            "[203.0.113.7",
+        ] {
+            let value = format!("<alice@{literal}>");
+            assert_eq!(header_address(value.as_bytes()), None, "{value}");
+        }
+    }
+
+    #[test]
+    fn rarer_forms_that_all_readers_read_alike_hold_one_address() {
+        for value in [
+            "(Alice) alice@chat.example",
+            "( ) alice@chat.example",
+            "(Alice)\r\n <alice@chat.example>",
+            "(at work) Alice <alice@chat.example>",
+            "Alice (at work) <alice@chat.example>",
+            "Alice(at work)<alice@chat.example>",
+            "\"Alice\" (at work) <alice@chat.example>",
+            "<alice@chat.example (at work)>",
+            "Alice <(at work) alice@chat.example>",
+            "alice @chat.example",
+            "alice@ chat.example",
+            "alice \t@ chat.example (Alice)",
+            "<alice @ chat.example>",
+            "Alice < alice @ chat.example >",
+            "<\"alice\"@chat.example>",
+            "Alice <\"alice\" @ chat.example>",
+        ] {
+            let address = header_address(value.as_bytes());
+            assert_eq!(address.as_deref(), Some("alice@chat.example"), "{value:?}");
+            assert_eq!(plain_header_address(value.as_bytes()), None, "{value:?}");
+        }
+        let literal = header_address(b"<\"a.b\"@ [IPv6:2001:db8::7]>");
+        assert_eq!(literal.as_deref(), Some("a.b@[IPv6:2001:db8::7]"));
     }
 
     #[test]
@@ -205,14 +307,39 @@ mod tests {
             "Friends: alice@chat.example;",
             "<@relay.example:alice@chat.example>",
             "\"alice\"@chat.example",
+            "\"alice\" @chat.example",
+            "<\"al ice\"@chat.example>",
+            "<\"al\\ice\"@chat.example>",
+            "<\".alice\"@chat.example>",
+            "<\"al..ice\"@chat.example>",
+            "<\"\"@chat.example>",
+            "<\"alice@chat.example>",
+            "<\"=?utf-8?q?alice?=\"@chat.example>",
+            "alice\r\n @chat.example",
+            "<alice@\r\n chat.example>",
+            "Bob alice @chat.example",
+            "alice @chat.example, bob@chat.example",
+            "alice @ chat.example @evil.example",
+            "alice(Alice)@chat.example",
+            "<alice(Alice)@chat.example>",
+            "<alice@(Alice)chat.example>",
+            "(Alice) (Bob) alice@chat.example",
+            "(Alice) alice@chat.example (Bob)",
+            "(Alice) <alice@chat.example (Bob)>",
+            "(Alice (or Bob)) alice@chat.example",
+            "(<bob@evil.example>) alice@chat.example",
+            "(Bob, ) alice@chat.example",
+            "(=?utf-8?q?Bob?=) alice@chat.example",
+            "(Bob\\) alice@chat.example",
+            "(Bob\") alice@chat.example",
+            "Alice (Bob) Carrol <alice@chat.example>",
+            "(Alice",
+            "(Alice)",
             "\"two\" \"strings\" <alice@chat.example>",
             "\"Alice\" bob@evil.example <alice@chat.example>",
             "\"a\\\" <alice@chat.example>",
-            "alice @chat.example",
-            "alice@ chat.example",
             "al(ice)@chat.example",
             "(bob@evil.example) alice@chat.example",
-            "Alice (bob) <alice@chat.example>",
             "alice@chat.example (Alice (or Bob))",
             "alice@chat.example (Alice) (Bob)",
             "<alice@chat.example",
@@ -248,10 +375,12 @@ mod tests {
             if let Some(address) = header_address(&value) {
                 let (localpart, domain) = address.split_once('@').unwrap();
                 prop_assert!(!localpart.is_empty() && !domain.is_empty() && !domain.contains('@'));
-                prop_assert!(value.windows(address.len()).any(|w| w == address.as_bytes()));
-                prop_assert_eq!(header_address(address.as_bytes()), Some(address));
+                // Blanks and quotes may stand inside it.
+                let bare: Vec<u8> = value.iter().copied().filter(|b| !b" \t\"".contains(b)).collect();
+                prop_assert!(bare.windows(address.len()).any(|w| w == address.as_bytes()));
+                prop_assert_eq!(plain_header_address(address.as_bytes()), Some(&*address));
                 let angled = format!("<{address}>");
-                prop_assert_eq!(header_address(angled.as_bytes()), Some(address));
+                prop_assert_eq!(plain_header_address(angled.as_bytes()), Some(&*address));
             }
         }
     }

@@ -1,11 +1,13 @@
 //! The fields of the message header: what each says. What becomes of it stands in `policy`.
 
+use std::borrow::Cow;
+
 use super::limits;
 use super::mime::{self, Boundary, MediaType};
 use super::multipart::Content;
 use super::policy::{self, Action, Reads};
 use super::verdict::{Direction, HeaderEdit, Part, Reason, Refusal};
-use crate::address::header_address;
+use crate::address::{header_address, plain_header_address};
 
 /// What the header says about the message.
 #[derive(Debug)]
@@ -272,8 +274,13 @@ impl Header {
             Reads::Nothing => Ok(()),
             Reads::From => {
                 let second = self.from != Author::Missing;
-                self.from = match header_address(value) {
-                    Some(address) if !second => Author::One(address.to_owned()),
+                // Clients of ours write the plain forms alone.
+                let address = match self.direction {
+                    Direction::Outgoing => plain_header_address(value).map(str::to_owned),
+                    Direction::Incoming => header_address(value).map(Cow::into_owned),
+                };
+                self.from = match address {
+                    Some(address) if !second => Author::One(address),
                     _ => Author::Invalid(super::reply::printable(value.trim_ascii())),
                 };
                 once(second)

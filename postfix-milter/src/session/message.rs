@@ -342,7 +342,7 @@ fn internal(work: Work) -> Box<Decided> {
         let mut authors = signer.values("from");
         let author = authors.next().and_then(header_address);
         authors.next().is_none()
-            && author.is_some_and(|author| dkim.signs_for(dkim::domain_of(author)))
+            && author.is_some_and(|author| dkim.signs_for(dkim::domain_of(&author)))
     };
     if !is_ours {
         return accepted;

@@ -1,5 +1,6 @@
 //! One message through the filter, read as a stream.
 
+use std::borrow::Cow;
 use std::io::{self, BufRead, Read};
 
 use chatmail_core::address::header_address;
@@ -41,7 +42,7 @@ pub(super) fn check(
 ) -> io::Result<Checked> {
     let header = read_header(input)?;
     let sender = match envelope.sender {
-        Some(sender) => sender,
+        Some(sender) => Cow::Borrowed(sender),
         None => from_address(&header).unwrap_or_default(),
     };
     let mut filter = MessageFilter::new(envelope.direction, sender.as_bytes());
@@ -134,7 +135,7 @@ fn line_of_field(header: &[u8], number: u64) -> Option<u64> {
 }
 
 /// The address in the first From field.
-fn from_address(header: &[u8]) -> Option<&str> {
+fn from_address(header: &[u8]) -> Option<Cow<'_, str>> {
     let mut start = 0;
     let mut value = None;
     for (begins, line) in lines(header) {
@@ -166,7 +167,8 @@ mod tests {
             "FROM:Alice\n <alice@chat.test>\nTo: bob@chat.test\n\n",
             "From: <alice@chat.test>",
         ] {
-            assert_eq!(from_address(header.as_bytes()), Some("alice@chat.test"));
+            let address = from_address(header.as_bytes());
+            assert_eq!(address.as_deref(), Some("alice@chat.test"));
         }
         for header in [
             "",

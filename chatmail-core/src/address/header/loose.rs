@@ -1,0 +1,92 @@
+//! Rarer forms of the From field: what RFC 5322 allows and all readers read alike.
+//!
+//! A comment counts as white space, blanks may stand around the `@`, and quotes around a localpart
+//! that needs none. What looks like an address or a separator inside a comment is refused: readers
+//! that know no comments would see it.
+
+use super::{addr_spec, domain, dot_atom, skip_quoted_string, skip_white_space, skip_words};
+
+/// The one address, without blanks and quotes.
+pub(super) fn header_address(value: &[u8]) -> Option<String> {
+    let mut comments = Comments::default();
+    let value = comments.skip(value)?;
+    let (address, rest) = match value.first()? {
+        b'<' => angle_address(value, &mut comments)?,
+        b'"' => {
+            let name_ends = comments.skip(skip_quoted_string(value.get(1..)?)?)?;
+            angle_address(name_ends, &mut comments)?
+        }
+        _ => match spaced(value) {
+            Some(found) => found,
+            None => angle_address(comments.skip(skip_words(value))?, &mut comments)?,
+        },
+    };
+    comments.skip(rest)?.is_empty().then_some(address)
+}
+
+/// How many comments came so far.
+#[derive(Default)]
+struct Comments(usize);
+
+impl Comments {
+    /// Skips white space, folds included, and a comment in it. `None`: a second comment, or one that
+    /// readers may take for something else.
+    fn skip<'v>(&mut self, text: &'v [u8]) -> Option<&'v [u8]> {
+        let text = skip_white_space(text);
+        let Some(inner) = text.strip_prefix(b"(") else {
+            return Some(text);
+        };
+        let end = inner.iter().position(|&b| b == b')')?;
+        let (inner, rest) = inner.split_at(end);
+        let special = |b: &u8| b"()<>[]:;@\\,\"\0".contains(b);
+        let encoded_word = inner.windows(2).any(|pair| pair == b"=?");
+        self.0 += 1;
+        if self.0 > 1 || encoded_word || inner.iter().any(special) {
+            return None;
+        }
+        self.skip(rest.get(1..)?)
+    }
+}
+
+/// `<a@b>` at the start of `text`, and what follows it.
+fn angle_address<'v>(text: &'v [u8], comments: &mut Comments) -> Option<(String, &'v [u8])> {
+    let inner = comments.skip(text.strip_prefix(b"<")?)?;
+    let (address, rest) = match inner.strip_prefix(b"\"") {
+        Some(quoted) => unquoted(quoted)?,
+        None => spaced(inner)?,
+    };
+    Some((address, comments.skip(rest)?.strip_prefix(b">")?))
+}
+
+/// `a @ b` at the start of `text`, and what follows it.
+fn spaced(text: &[u8]) -> Option<(String, &[u8])> {
+    let (localpart, rest) = text.split_at(dot_atom(text)?);
+    joined(localpart, rest)
+}
+
+/// `a" @ b`, behind the opening quote.
+fn unquoted(text: &[u8]) -> Option<(String, &[u8])> {
+    let (localpart, rest) = text.split_at(dot_atom(text)?);
+    // Between quotes dots may stand anywhere; without them they may not.
+    let needs_quotes = localpart.split(|&b| b == b'.').any(<[u8]>::is_empty);
+    match needs_quotes {
+        true => None,
+        false => joined(localpart, rest.strip_prefix(b"\"")?),
+    }
+}
+
+/// The address of a localpart and the `@ b` that follows it, and what follows that.
+fn joined<'v>(localpart: &[u8], text: &'v [u8]) -> Option<(String, &'v [u8])> {
+    let text = skip_blanks(skip_blanks(text).strip_prefix(b"@")?);
+    let (domain, rest) = text.split_at(domain(text)?);
+    let address = [localpart, b"@", domain].concat();
+    let (whole, after) = addr_spec(&address)?;
+    after.is_empty().then(|| (whole.to_owned(), rest))
+}
+
+fn skip_blanks(mut text: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] = text {
+        text = rest;
+    }
+    text
+}
