@@ -73,6 +73,30 @@ fn a_check_needs_little_memory_whatever_the_size_of_the_message() {
     assert_eq!(accepted.class, Class::Encrypted);
     assert!(bytes < USUAL, "{bytes} bytes for 33 MB of ciphertext");
 
+    // The same in base64, where each line of it is torn elsewhere.
+    let wrapped = |text: &str| -> String {
+        let encoded = encode(text.as_bytes());
+        let lines = encoded.as_bytes().chunks(76);
+        lines
+            .map(|line| format!("{}\r\n", String::from_utf8_lossy(line)))
+            .collect()
+    };
+    let head = String::from_utf8(common::delta_chat("BEGIN")).expect("ascii");
+    let (head, tail) = head.split_once("BEGIN").expect("the place of the armor");
+    let (head, _) = head.rsplit_once("7bit").expect("there");
+    // The header of the armor makes its beginning fill whole quanta.
+    let begin = "-----BEGIN PGP MESSAGE-----\r\nHash: abc\r\n\r\n";
+    let begin = format!("{begin}{}\r\n", encode(&first));
+    let head = leak(format!("{head}base64\r\n\r\n{}", wrapped(&begin)));
+    // Lines of 66 characters: 19 of them fill whole lines of 76.
+    let lines = |count| (encode(&[0x5a; 48]) + "\r\n").repeat(count);
+    let repeated = std::iter::repeat_n(leak(wrapped(&lines(19))), (LINES - 1) / 19);
+    let end = lines((LINES - 1) % 19) + "-----END PGP MESSAGE-----\r\n";
+    let tail = leak(format!("{}{tail}", wrapped(&end)));
+    let (bytes, verdict) = measure(std::iter::once(head).chain(repeated).chain([tail]));
+    assert!(matches!(verdict, Verdict::Accepted(_)), "{verdict:?}");
+    assert!(bytes < USUAL, "{bytes} bytes for as much in base64");
+
     // Headers and lines without end.
     for (start, more) in [
         ("X-Text: ", "Attack at dawn. "),
@@ -87,6 +111,12 @@ fn a_check_needs_little_memory_whatever_the_size_of_the_message() {
         (
             "Content-Type: multipart/encrypted; protocol=\"application/pgp-encrypted\"; boundary=b\r\n\r\n--b\r\nX: ",
             "y\r\n z",
+        ),
+        // A line without end inside base64.
+        (
+            "Content-Type: multipart/encrypted; protocol=\"application/pgp-encrypted\"; boundary=b\r\n\r\n--b\r\n\
+             Content-Type: application/pgp-encrypted\r\nContent-Transfer-Encoding: base64\r\n\r\n",
+            "QXR0YWNrIGF0IGRhd24u\r\n",
         ),
     ] {
         let first = leak(format!("From: <alice@chat.test>\r\n{start}"));

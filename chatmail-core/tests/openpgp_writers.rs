@@ -1,6 +1,6 @@
 //! What the `pgp` crate writes passes, in every shape: Delta Chat uses it.
 
-use chatmail_core::filter::Direction;
+use chatmail_core::filter::{Class, Direction, Verdict};
 use pgp::composed::{
     ArmorOptions, EncryptionCaps, KeyType, MessageBuilder, SecretKeyParamsBuilder, SignedPublicKey,
     SubkeyParamsBuilder,
@@ -138,6 +138,52 @@ fn messages_to_a_passphrase_alone_pass_in_both_versions() {
             assert_encrypted(&delta_chat(&armor));
         }
     }
+}
+
+#[test]
+fn messages_in_base64_pass_incoming_with_lines_of_every_length() {
+    let key = &keys()[0].public_subkeys[0];
+    let armor = |size| {
+        let mut message = MessageBuilder::from_bytes("", noise(size))
+            .seipd_v1(OsRng, SymmetricKeyAlgorithm::AES256);
+        message.encrypt_to_key(OsRng, key).expect("v1");
+        message
+            .to_armored_string(OsRng, ArmorOptions::default())
+            .expect("v1")
+    };
+    for width in 1..=998 {
+        // Each size of the last quantum, and each line end inside.
+        let text = armor(700 + width % 3).replace("\r\n", "\n");
+        let text = match width % 2 {
+            0 => text.replace('\n', "\r\n"),
+            _ => text,
+        };
+        let message = in_base64(&text, width);
+        let verdict = common::verdict(Direction::Incoming, &message);
+        let Verdict::Accepted(accepted) = &verdict else {
+            panic!("{width}: {verdict:?}");
+        };
+        assert_eq!(accepted.class, Class::Encrypted);
+        let cuts: Vec<usize> = (1..message.len()).step_by(1 + width % 97).collect();
+        let cut = common::verdict_cut(Direction::Incoming, "bob@chat.test", &message, &cuts);
+        assert_eq!(cut, verdict, "{width}");
+        let refusal = common::refusal(Direction::Outgoing, &message);
+        assert_eq!(refusal.reason.name(), "transfer-encoding");
+    }
+}
+
+/// A message whose second part is this text in base64, in lines of this length.
+fn in_base64(text: &str, width: usize) -> Vec<u8> {
+    use base64::Engine;
+    let encoded = base64::engine::general_purpose::STANDARD.encode(text);
+    let lines = encoded.as_bytes().chunks(width);
+    let lines: String = lines
+        .map(|line| format!("{}\r\n", String::from_utf8_lossy(line)))
+        .collect();
+    let message = String::from_utf8(delta_chat("ARMOR")).expect("ascii");
+    let (head, tail) = message.split_once("ARMOR").expect("there");
+    let (head, _) = head.rsplit_once("7bit").expect("there");
+    format!("{head}base64\r\n\r\n{lines}{tail}").into_bytes()
 }
 
 #[test]

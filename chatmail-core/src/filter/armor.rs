@@ -5,7 +5,8 @@
 //! checked in blocks with comparisons the compiler turns into vector code.
 //! The CRC24 line may be there or not; RFC 9580 section 6.1 forbids rejecting on its value.
 
-use super::alphabet::{is_base64, sextet, whole_lines};
+use super::alphabet::{is_base64, whole_lines};
+use super::decode::{Decoder, Sink};
 use super::limits;
 use super::openpgp::Packets;
 use super::verdict::{Direction, Reason};
@@ -25,9 +26,7 @@ pub(super) struct Armor {
     packets: Packets,
     blank_lines: u32,
     header_bytes: usize,
-    /// Characters of the base64 data so far that do not fill a quantum of four, 6 bits each.
-    carry: u32,
-    carried: u8,
+    decoder: Decoder,
     /// Length of the last line if it was full, else 0.
     line_length: usize,
 }
@@ -46,11 +45,8 @@ enum State {
 pub(super) const BEGIN: &[u8] = b"-----BEGIN PGP MESSAGE-----";
 const END: &[u8] = b"-----END PGP MESSAGE-----";
 
-/// Header keys of RFC 9580 section 6.2.2. They speak to people, so outgoing mail has none.
-const HEADER_KEYS: [&str; 5] = ["Version", "Comment", "Hash", "Charset", "MessageID"];
-
-/// Quanta that are decoded together.
-const BLOCK: usize = 16;
+/// The longest header key. Those of RFC 9580 section 6.2.2 have 9 characters at most.
+const KEY: usize = 32;
 
 impl Armor {
     /// `spare` is empty memory to work in.
@@ -58,11 +54,10 @@ impl Armor {
         Armor {
             direction,
             state: State::Begin,
-            packets: Packets::new(spare),
+            packets: Packets::new(direction, spare),
             blank_lines: 0,
             header_bytes: 0,
-            carry: 0,
-            carried: 0,
+            decoder: Decoder::default(),
             line_length: 0,
         }
     }
@@ -84,7 +79,7 @@ impl Armor {
         match self.state {
             State::Begin | State::End if line.is_empty() => {
                 self.blank_lines += 1;
-                match self.blank_lines > limits::BLANK_LINES {
+                match self.blank_lines > limits::blank_lines(self.direction) {
                     true => Err(Reason::Armor),
                     false => Ok(()),
                 }
@@ -113,7 +108,7 @@ impl Armor {
     /// `line_end`. Returns how many bytes those were; the rest is for [`Armor::line`].
     pub(super) fn bulk(&mut self, chunk: &[u8], line_end: LineEnd) -> Result<usize, Reason> {
         let length = self.line_length;
-        if self.state != State::Data || self.carried != 0 || length == 0 {
+        if self.state != State::Data || !self.decoder.is_whole() || length == 0 {
             return Ok(0);
         }
         let stride = match line_end {
@@ -150,16 +145,8 @@ impl Armor {
 
     fn header(&mut self, line: &[u8]) -> Result<(), Reason> {
         self.header_bytes += line.len();
-        let known = std::str::from_utf8(line)
-            .ok()
-            .and_then(|line| line.split_once(':'))
-            .is_some_and(|(key, value)| {
-                HEADER_KEYS.contains(&key)
-                    && (value.is_empty() || value.starts_with(' '))
-                    && !value.contains(char::is_control)
-            });
         let fits = self.header_bytes <= limits::ARMOR_HEADER_BYTES;
-        match self.direction == Direction::Incoming && known && fits {
+        match self.direction == Direction::Incoming && fits && is_header(line) {
             true => Ok(()),
             false => Err(Reason::ArmorHeader),
         }
@@ -177,74 +164,18 @@ impl Armor {
         {
             return Err(Reason::Armor);
         }
-        let full = self.carried == 0 && pads == 0 && characters.len().is_multiple_of(4);
+        let full = self.decoder.is_whole() && pads == 0 && characters.len().is_multiple_of(4);
         self.line_length = if full { characters.len() } else { 0 };
         let decoded = (characters.len() / 4 * 3) as u64;
         if full && self.packets.skippable() >= decoded {
             return self.packets.skip(decoded);
         }
-        self.decode(characters)?;
-        if pads > 0 {
-            self.pad(pads)?;
-        }
-        Ok(())
-    }
-
-    /// Decodes characters of the alphabet and hands the bytes on.
-    fn decode(&mut self, mut characters: &[u8]) -> Result<(), Reason> {
-        while self.carried > 0
-            && let Some((&character, rest)) = characters.split_first()
-        {
-            self.carry(character)?;
-            characters = rest;
-        }
-        let (mut quanta, tail) = characters.as_chunks::<4>();
-        while !quanta.is_empty() {
-            // Ciphertext behind a packet header is passed over.
-            let left = 3 * quanta.len() as u64;
-            if self.packets.skippable() >= left {
-                self.packets.skip(left)?;
-                break;
-            }
-            let (block, rest) = quanta.split_at(quanta.len().min(BLOCK));
-            let mut decoded = [[0; 3]; BLOCK];
-            for (&[a, b, c, d], place) in block.iter().zip(&mut decoded) {
-                let bits = sextet(a) << 18 | sextet(b) << 12 | sextet(c) << 6 | sextet(d);
-                let [_, x, y, z] = bits.to_be_bytes();
-                *place = [x, y, z];
-            }
-            let decoded = decoded.get(..block.len()).unwrap_or_default();
-            self.packets.push(decoded.as_flattened())?;
-            quanta = rest;
-        }
-        tail.iter().try_for_each(|&character| self.carry(character))
-    }
-
-    /// One character of a quantum that is torn by a line end.
-    fn carry(&mut self, character: u8) -> Result<(), Reason> {
-        self.carry = (self.carry << 6) | sextet(character);
-        self.carried += 1;
-        if self.carried < 4 {
+        self.decoder.decode(characters, &mut self.packets)?;
+        if pads == 0 {
             return Ok(());
         }
-        let [_, quantum @ ..] = self.carry.to_be_bytes();
-        self.carry = 0;
-        self.carried = 0;
-        self.packets.push(&quantum)
-    }
-
-    /// The last quantum: two characters and `==`, or three and `=` (RFC 4648 section 4), with
-    /// no bit set that no byte has.
-    fn pad(&mut self, pads: usize) -> Result<(), Reason> {
         self.state = State::Padded;
-        let (bits, count) = match (self.carried, pads) {
-            (2, 2) if self.carry & 0xf == 0 => (self.carry << 12, 1),
-            (3, 1) if self.carry & 0x3 == 0 => (self.carry << 6, 2),
-            _ => return Err(Reason::Armor),
-        };
-        self.carry = 0;
-        self.carried = 0;
-        let [_, quantum @ ..] = bits.to_be_bytes();
+        let (quantum, count) = self.decoder.last(pads).ok_or(Reason::Armor)?;
         self.packets.push(quantum.get(..count).unwrap_or_default())
     }
 
@@ -260,13 +191,29 @@ impl Armor {
     }
 
     fn end(&mut self, line: &[u8]) -> Result<(), Reason> {
-        if line != END || self.carried != 0 {
+        if line != END || !self.decoder.is_whole() {
             return Err(Reason::Armor);
         }
         self.state = State::End;
         self.blank_lines = 0;
         self.packets.finish().map(drop)
     }
+}
+
+/// Whether a line is a header of the armor. Readers skip those whose key they do not know (RFC 9580
+/// section 6.2).
+fn is_header(line: &[u8]) -> bool {
+    let Some((key, value)) = std::str::from_utf8(line)
+        .ok()
+        .and_then(|line| line.split_once(':'))
+    else {
+        return false;
+    };
+    (1..=KEY).contains(&key.len())
+        && key.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+        && !key.starts_with('-')
+        && (value.is_empty() || value.starts_with(' '))
+        && !value.contains(char::is_control)
 }
 
 /// A line without spaces and tabs at its end, which armor may have (RFC 9580 section 6.2).
@@ -356,6 +303,12 @@ mod tests {
         let blank = "\n".repeat(9);
         assert_eq!(outgoing(&format!("{blank}{text}")), Err(Reason::Armor));
         assert_eq!(outgoing(&format!("{text}{blank}")), Err(Reason::Armor));
+        let blank = "\n".repeat(32);
+        let text = format!("{blank}{text}{blank}");
+        assert_eq!(read(Direction::Incoming, &text), Ok(()));
+        for text in [format!("\n{text}"), format!("{text}\n")] {
+            assert_eq!(read(Direction::Incoming, &text), Err(Reason::Armor));
+        }
     }
 
     #[test]
@@ -381,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn armor_headers_pass_on_incoming_mail_only_and_only_small_known_ones() {
+    fn armor_headers_pass_on_incoming_mail_only_and_only_small_ones() {
         let text = armored(&wrapped(&data(200), 64), "");
         let with = |header: &str| text.replacen("-----\n", &format!("-----\n{header}\n"), 1);
         for header in [
@@ -392,9 +345,21 @@ mod tests {
             assert_eq!(read(Direction::Incoming, &with(header)), Ok(()));
             assert_eq!(outgoing(&with(header)), Err(Reason::ArmorHeader));
         }
+        for header in ["X-Tool: 1", "MessageID-2: x", "Attack: dawn", "Empty:"] {
+            assert_eq!(read(Direction::Incoming, &with(header)), Ok(()), "{header}");
+            assert_eq!(outgoing(&with(header)), Err(Reason::ArmorHeader));
+        }
         let long = format!("Comment: {}", "a".repeat(600));
+        let many = "X-Tool: 1\n".repeat(60) + "X-Tool: 1";
+        let long_key = format!("{}: 1", "a".repeat(KEY + 1));
         for header in [
-            "Attack: dawn",
+            "Attack at dawn: yes",
+            "-Attack: dawn",
+            "--Attack: dawn",
+            ": dawn",
+            "\u{e4}: dawn",
+            &many,
+            &long_key,
             "Version:2",
             "Version",
             "Comment: \u{7}",

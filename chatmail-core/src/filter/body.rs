@@ -1,4 +1,4 @@
-//! Cuts the body into lines, whatever chunks it comes in.
+//! Cuts the body into lines, whatever chunks it comes in; and what is inside an encoded part.
 //!
 //! A line is handed on without its line end. Line ends are CRLF, or LF for messages from files, one
 //! of them throughout: where they mix, readers see different lines. A line has at most
@@ -9,10 +9,58 @@ use super::limits;
 use super::multipart::Multipart;
 use super::verdict::{Reason, Refusal};
 
+/// What reads lines.
+pub(super) trait Grammar {
+    /// Reads one line, without its line end.
+    fn line(&mut self, line: &[u8]) -> Result<(), Reason>;
+
+    /// Passes over whole lines at the beginning of `chunk`. Returns how many bytes those were.
+    fn bulk(&mut self, _chunk: &[u8], _line_end: LineEnd) -> Result<usize, Reason> {
+        Ok(0)
+    }
+}
+
 /// The body on its way through the grammar.
 #[derive(Debug)]
 pub(super) struct Body {
     grammar: Multipart,
+    cutter: Cutter,
+}
+
+impl Body {
+    pub(super) fn new(grammar: Multipart) -> Body {
+        Body {
+            grammar,
+            cutter: Cutter::default(),
+        }
+    }
+
+    /// Reads the next bytes. After a refusal nothing more may be fed.
+    pub(super) fn feed(&mut self, chunk: &[u8]) -> Result<(), Refusal> {
+        let fed = self.cutter.feed(chunk, &mut self.grammar);
+        fed.map_err(|reason| self.refusal(reason))
+    }
+
+    /// The body has ended. Returns the version of the encrypted data, if it holds any.
+    pub(super) fn finish(mut self) -> Result<Option<u8>, Refusal> {
+        self.cutter
+            .finish(&mut self.grammar)
+            .and_then(|()| self.grammar.finish())
+            .map_err(|reason| self.refusal(reason))
+    }
+
+    fn refusal(&self, reason: Reason) -> Refusal {
+        Refusal {
+            reason,
+            part: self.grammar.part(),
+            offset: self.cutter.offset,
+        }
+    }
+}
+
+/// Puts lines together.
+#[derive(Debug, Default)]
+pub(super) struct Cutter {
     /// The beginning of a line whose end has not come yet.
     partial: Vec<u8>,
     /// Bytes before the current line.
@@ -23,39 +71,18 @@ pub(super) struct Body {
 /// A line and its CR: what may come before the LF.
 const MOST: usize = limits::LINE_BYTES + 1;
 
-impl Body {
-    pub(super) fn new(grammar: Multipart) -> Body {
-        Body {
-            grammar,
-            partial: Vec::new(),
-            offset: 0,
-            line_end: None,
-        }
-    }
-
-    /// Reads the next bytes. After a refusal nothing more may be fed.
-    pub(super) fn feed(&mut self, chunk: &[u8]) -> Result<(), Refusal> {
-        self.lines(chunk).map_err(|reason| self.refusal(reason))
-    }
-
-    /// The body has ended. Returns the version of the encrypted data, if it holds any.
-    pub(super) fn finish(mut self) -> Result<Option<u8>, Refusal> {
-        let rest = std::mem::take(&mut self.partial);
-        let result = match rest.is_empty() {
-            true => Ok(()),
-            false => self.line(&rest),
-        };
-        result
-            .and_then(|()| self.grammar.finish())
-            .map_err(|reason| self.refusal(reason))
-    }
-
-    fn lines(&mut self, mut chunk: &[u8]) -> Result<(), Reason> {
+impl Cutter {
+    /// Reads the next bytes.
+    pub(super) fn feed(
+        &mut self,
+        mut chunk: &[u8],
+        grammar: &mut impl Grammar,
+    ) -> Result<(), Reason> {
         while !chunk.is_empty() {
             if self.partial.is_empty()
                 && let Some(line_end) = self.line_end
             {
-                let passed = self.grammar.bulk(chunk, line_end)?;
+                let passed = grammar.bulk(chunk, line_end)?;
                 self.offset += passed as u64;
                 chunk = chunk.get(passed..).unwrap_or_default();
             }
@@ -71,11 +98,11 @@ impl Body {
             };
             let (line, rest) = chunk.split_at(end + 1);
             if self.partial.is_empty() {
-                self.terminated(line)?;
+                self.terminated(line, grammar)?;
             } else {
                 let mut whole = std::mem::take(&mut self.partial);
                 whole.extend_from_slice(line);
-                self.terminated(&whole)?;
+                self.terminated(&whole, grammar)?;
                 whole.clear();
                 self.partial = whole;
             }
@@ -84,9 +111,18 @@ impl Body {
         Ok(())
     }
 
+    /// Nothing more comes: the last line may have no line end.
+    pub(super) fn finish(&mut self, grammar: &mut impl Grammar) -> Result<(), Reason> {
+        let rest = std::mem::take(&mut self.partial);
+        match rest.is_empty() {
+            true => Ok(()),
+            false => line(&rest, grammar),
+        }
+    }
+
     /// One line with its LF or CRLF.
-    fn terminated(&mut self, line: &[u8]) -> Result<(), Reason> {
-        let (text, line_end) = match line {
+    fn terminated(&mut self, whole: &[u8], grammar: &mut impl Grammar) -> Result<(), Reason> {
+        let (text, line_end) = match whole {
             [text @ .., b'\r', b'\n'] => (text, LineEnd::CrLf),
             [text @ .., _] => (text, LineEnd::Lf),
             [] => return Ok(()),
@@ -94,23 +130,15 @@ impl Body {
         if *self.line_end.get_or_insert(line_end) != line_end {
             return Err(Reason::Line);
         }
-        self.line(text)?;
-        self.offset += line.len() as u64;
+        line(text, grammar)?;
+        self.offset += whole.len() as u64;
         Ok(())
     }
+}
 
-    fn line(&mut self, text: &[u8]) -> Result<(), Reason> {
-        if text.len() > limits::LINE_BYTES {
-            return Err(Reason::Line);
-        }
-        self.grammar.line(text)
+fn line(text: &[u8], grammar: &mut impl Grammar) -> Result<(), Reason> {
+    if text.len() > limits::LINE_BYTES {
+        return Err(Reason::Line);
     }
-
-    fn refusal(&self, reason: Reason) -> Refusal {
-        Refusal {
-            reason,
-            part: self.grammar.part(),
-            offset: self.offset,
-        }
-    }
+    grammar.line(text)
 }

@@ -54,6 +54,16 @@ enum TopType {
     Other,
 }
 
+impl TopType {
+    /// Whether there is a space in the boundary. No client of ours writes one.
+    fn has_space(&self) -> bool {
+        match self {
+            TopType::Encrypted(boundary) | TopType::Mixed(boundary) => boundary.has_space(),
+            TopType::Report | TopType::Other => false,
+        }
+    }
+}
+
 impl Header {
     pub(super) fn new(direction: Direction) -> Header {
         Header {
@@ -287,7 +297,8 @@ impl Header {
             }
             Reads::ContentType => {
                 once(self.content_type.is_some())?;
-                let top = top_type(value);
+                let outgoing = self.direction == Direction::Outgoing;
+                let top = top_type(value).filter(|top| !(outgoing && top.has_space()));
                 let ambiguous = top.is_none();
                 self.content_type = Some(top.unwrap_or(TopType::Other));
                 match ambiguous {

@@ -4,6 +4,8 @@
 //! They bound memory and leave no room for a second message inside the first. All are far above
 //! what mail programs write.
 
+use super::verdict::Direction;
+
 /// Fields of the message header (a number). Mailing lists reach about 60.
 pub const HEADER_FIELDS: usize = 256;
 /// All fields of the message header together, names and values.
@@ -28,12 +30,18 @@ pub const LINE_BYTES: usize = 998;
 pub const BOUNDARY_BYTES: usize = 70;
 /// The value of Content-Type or another structured MIME field, folds included.
 pub const MIME_VALUE_BYTES: usize = 512;
-/// Empty lines in a row where the grammar allows any (a number): their count carries text too.
+/// Empty lines in a row where the grammar allows any (a number), outgoing: their count carries text
+/// too.
 pub const BLANK_LINES: u32 = 8;
+/// The same, incoming: gateways add some around what they pass on.
+pub const BLANK_LINES_INCOMING: u32 = 32;
 /// White space at the end of a delimiter or a line of the armor, where standards allow any amount.
 pub const TRAILING_SPACE: usize = 8;
 /// A file name in `name=` or `filename=`, incoming.
 pub const FILE_NAME_BYTES: usize = 40;
+/// The identifier in Content-ID or X-Attachment-Id of a part, brackets included, incoming. That of
+/// Exchange has about 70.
+pub const PART_ID_BYTES: usize = 100;
 /// All header lines of the armor together, incoming.
 pub const ARMOR_HEADER_BYTES: usize = 512;
 /// All session key packets of a message together. A thousand recipients with post-quantum keys
@@ -41,7 +49,7 @@ pub const ARMOR_HEADER_BYTES: usize = 512;
 pub const SESSION_KEY_BYTES: u64 = 1024 * 1024;
 /// Packets before the encrypted data (a number).
 pub const PACKETS: u32 = 2048;
-/// All Padding and Marker packets before the encrypted data together.
+/// All Padding and Marker packets together.
 pub const PADDING_BYTES: u64 = 4096;
 /// A session key packet with a longer run of printable ASCII is text. A random packet of 1 MiB
 /// has one of 32 with probability 2^-25.
@@ -54,3 +62,11 @@ pub const PRINTABLE_SAMPLE: u64 = 128;
 pub const RECIPIENT_BYTES: usize = 16 * 1024;
 /// What a reply repeats of an address or a From field.
 pub const REPLY_QUOTE: usize = 255;
+
+/// Empty lines in a row where the grammar allows any.
+pub(super) fn blank_lines(direction: Direction) -> u32 {
+    match direction {
+        Direction::Outgoing => BLANK_LINES,
+        Direction::Incoming => BLANK_LINES_INCOMING,
+    }
+}

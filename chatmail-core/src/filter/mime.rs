@@ -55,17 +55,21 @@ impl<'v> MediaType<'v> {
             let (name, after) = split(rest, ATTRIBUTE);
             let after = after.strip_prefix(b"=")?;
             let content;
-            (content, rest) = match after.strip_prefix(b"\"") {
+            let quoted = after.strip_prefix(b"\"");
+            (content, rest) = match quoted {
                 Some(quoted) => {
                     let (content, rest) = split(quoted, QUOTED);
                     (content, rest.strip_prefix(b"\"")?)
                 }
                 None => split(after, TOKEN),
             };
+            // Writers leave the name of a file empty that has none.
+            let nameless = quoted.is_some() && is_file_name(name);
             // No other part of a value can hold an encoded word.
             let encoded_word = content.contains(&b'?') && content.windows(2).any(|w| w == b"=?");
             let twice = media_type.parameter(name).is_some();
-            if name.is_empty() || content.is_empty() || encoded_word || twice {
+            let empty = content.is_empty() && !nameless;
+            if name.is_empty() || empty || encoded_word || twice {
                 return None;
             }
             *media_type.parameters.get_mut(media_type.count)? = (name, content);
@@ -107,18 +111,23 @@ pub(super) struct Boundary {
 }
 
 impl Boundary {
-    /// `None` unless every reader finds it at the same places: RFC 2046 section 5.1.1 without the
-    /// space, and no delimiter that is a line of the armor.
+    /// `None` unless every reader finds it at the same places: RFC 2046 section 5.1.1 with one space
+    /// at a time, inside, and no delimiter that is a line of the armor.
     pub(super) fn new(boundary: &[u8]) -> Option<Boundary> {
-        let plain = !boundary.is_empty()
-            && boundary.len() <= limits::BOUNDARY_BYTES
-            && split(boundary, BOUNDARY).1.is_empty()
+        let is_word = |word: &[u8]| !word.is_empty() && split(word, BOUNDARY).1.is_empty();
+        let plain = boundary.len() <= limits::BOUNDARY_BYTES
+            && boundary.split(|&byte| byte == b' ').all(is_word)
             && !boundary.starts_with(b"---BEGIN")
             && !boundary.starts_with(b"---END");
         let mut delimiter = [b'-'; DELIMITER];
         let size = boundary.len() + 2;
         delimiter.get_mut(2..size)?.copy_from_slice(boundary);
         plain.then_some(Boundary { delimiter, size })
+    }
+
+    /// Whether there is a space inside.
+    pub(super) fn has_space(&self) -> bool {
+        self.delimiter().contains(&b' ')
     }
 
     /// What begins each delimiter line: the boundary after two dashes.
@@ -168,6 +177,11 @@ pub(super) fn is_ascii_charset(value: &[u8]) -> bool {
     is_same(value, b"utf-8") || is_same(value, b"us-ascii")
 }
 
+/// Whether a parameter names a file: of Content-Type, or of Content-Disposition.
+fn is_file_name(parameter: &[u8]) -> bool {
+    is_same(parameter, b"name") || is_same(parameter, b"filename")
+}
+
 /// Skips white space and folds. `None`: a line break that is no fold.
 fn skip_space(mut text: &[u8]) -> Option<&[u8]> {
     loop {
@@ -194,7 +208,7 @@ fn split(text: &[u8], class: u8) -> (&[u8], &[u8]) {
 const TOKEN: u8 = 1;
 /// `attribute` of RFC 2231: a token without what marks its extended form.
 const ATTRIBUTE: u8 = 2;
-/// What a boundary may hold.
+/// What a word of a boundary may hold.
 const BOUNDARY: u8 = 4;
 /// What may stand between quotes: no escapes.
 const QUOTED: u8 = 8;
@@ -274,6 +288,8 @@ mod tests {
             "multipart/encrypted; boundary=\"a\"b",
             "multipart/encrypted; boundary=a\"b\"",
             "multipart/encrypted; boundary=\"\"",
+            "multipart/encrypted; name=",
+            "multipart/encrypted; filename=; boundary=b",
             "multipart/encrypted; boundary=",
             "multipart/encrypted; boundary",
             "multipart/encrypted;; boundary=b",
@@ -304,8 +320,13 @@ mod tests {
         assert!(boundary(&"b".repeat(70)));
         assert!(boundary("----=_Part'()+,-./:=1"));
         assert!(!boundary(&"b".repeat(71)));
-        assert!(!boundary("a b"));
+        assert!(boundary("a b"));
+        assert!(boundary("- =_a b 'c'"));
         assert!(!boundary("a "));
+        assert!(!boundary(" a"));
+        assert!(!boundary("a  b"));
+        assert!(!boundary(" "));
+        assert!(!boundary("a\tb"));
         assert!(!boundary("a<b"));
         let allowed: String = (b' '..=b'~')
             .map(char::from)
@@ -321,6 +342,15 @@ mod tests {
         assert_eq!(allowed.len(), 26 + 26 + 10 + 12);
         assert!(!boundary("---BEGIN PGP MESSAGE-----"));
         assert!(!boundary("---END"));
+    }
+
+    #[test]
+    fn the_name_of_a_file_may_be_empty() {
+        for value in ["a/b; name=\"\"; charset=utf-8", "inline; FileName=\"\""] {
+            let read = MediaType::parse(value.as_bytes()).expect(value);
+            let first = read.parameters().next();
+            assert_eq!(first.map(|(_, content)| content), Some(&b""[..]), "{value}");
+        }
     }
 
     #[test]

@@ -25,8 +25,9 @@
 //! # Map
 //!
 //! `raw` splits a stream into fields and body; `headers` reads fields, `policy` holds the table of
-//! what becomes of them and `form` measures their values; `body` cuts lines; `multipart`, `part` and
-//! `mime` are the MIME grammar; `armor`, `alphabet`, `openpgp` and `session_key` are what is inside.
+//! what becomes of them and `form` measures their values; `body` cuts lines; `multipart`, `part`,
+//! `encoded` and `mime` are the MIME grammar; `armor`, `alphabet`, `decode`, `openpgp` and
+//! `session_key` are what is inside.
 //! [`limits`] has every number, `reply` every text.
 //!
 //! # What it cannot see
@@ -61,6 +62,8 @@
 mod alphabet;
 mod armor;
 mod body;
+mod decode;
+mod encoded;
 mod form;
 mod headers;
 pub mod limits;

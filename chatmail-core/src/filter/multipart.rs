@@ -3,12 +3,37 @@
 //! A line that begins with the delimiter is the delimiter, or the message is refused: readers
 //! differ on what to do with the rest of such a line. Around and inside the parts stands nothing
 //! but what is named here.
+//!
+//! Outgoing mail has the shapes of Delta Chat and of other programs that log in here. Incoming mail
+//! may have these as well, as its writers or the gateways on its way leave it:
+//!
+//! | shape | bound | seen of |
+//! |---|---|---|
+//! | a sentence in the preamble | table in this module | Thunderbird, GPGTools, Horde, MIME::tools |
+//! | empty lines before, between and behind what is there | 32 at a time | gateways, webmailers |
+//! | a boundary with spaces | one at a time, inside | RFC 2046 allows it |
+//! | a part in base64 | canonical, one end; inside, the same grammar | mail-builder (Himalaya), Exchange, FlowCrypt, Python's `email` |
+//! | `Content-ID`, `X-Attachment-Id`, `X-Att-Id` | one identifier of 100 bytes each | Gmail, FlowCrypt, Exchange |
+//! | `name=""` | | FlowCrypt |
+//! | `name` and `filename` of ordinary files | 40 bytes of letters, digits and `._-`, a known ending | most |
+//! | `noname`, `message`, `ATT00001`, `PGPMIME version identification` | fixed | Gmail, FlowCrypt, Exchange |
+//! | descriptions in other words or cases | table in `part` | Go, JavaScript and PHP libraries |
+//! | armor headers, unknown keys too | 512 bytes | GnuPG, FlowCrypt, Mailvelope, go-crypto, BouncyCastle |
+//! | Padding packets behind the data | 4096 bytes with those before | RFC 9580 allows it |
+//!
+//! Not read: quoted-printable, in which `=` means two things; packets without armor; comments in
+//! fields; parameters for the size and dates of a file.
 
 use super::armor::{Armor, BEGIN, LineEnd, trim_end};
+use super::body::Grammar;
+use super::encoded::Encoded;
 use super::limits;
 use super::mime::Boundary;
-use super::part::{PartHeader, Role};
+use super::part::{Encoding, PartHeader, Role};
 use super::verdict::{Direction, Part, Reason};
+
+#[cfg(test)]
+mod tests;
 
 /// What the body has to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,13 +44,15 @@ pub(super) enum Content {
     Request(&'static str),
 }
 
-/// Sentences before the first delimiter of incoming mail, with or without a final period:
-/// Thunderbird, Enigmail, GPGTools, Outlook add-ins and webmailers; the last is Horde's.
-const PREAMBLES: [&str; 4] = [
+/// Sentences before the first delimiter of incoming mail, with or without full stops behind:
+/// Thunderbird, Enigmail, GPGTools, Outlook add-ins and webmailers; Horde's; and that of MIME::tools
+/// and other libraries that know multiparts of no kind.
+const PREAMBLES: [&str; 5] = [
     "This is an OpenPGP/MIME encrypted message (RFC 4880 and 3156)",
     "This is an OpenPGP/MIME encrypted message (RFC 2440 and 3156)",
     "This is an OpenPGP/MIME encrypted message (RFC 3156)",
     "This message is in MIME format and has been PGP encrypted",
+    "This is a multi-part message in MIME format",
 ];
 
 /// A streaming reader of the body.
@@ -48,16 +75,33 @@ enum State {
     Preamble(bool),
     /// In the header of a part.
     Header(PartHeader, Role),
-    /// In the first part; whether its line came.
-    Version(bool),
-    /// In the second part.
-    Encrypted(Armor),
-    /// In the part of a Secure-Join request; whether its line came.
-    Request(bool),
+    /// In a part that is not encoded.
+    Plain(Inside),
+    /// In a part in base64.
+    Base64(Inside, Encoded),
     /// Behind the closing delimiter.
     Epilogue,
 }
 
+/// What is inside a part.
+#[derive(Debug)]
+struct Inside {
+    direction: Direction,
+    holds: Holds,
+    blank_lines: u32,
+}
+
+#[derive(Debug)]
+enum Holds {
+    /// The first part; whether its line came.
+    Version(bool),
+    /// The second part.
+    Encrypted(Armor),
+    /// The part of a Secure-Join request with this step; whether its line came.
+    Request(Content, bool),
+}
+
+#[derive(Debug, Clone, Copy)]
 enum Delimiter {
     Part,
     Close,
@@ -84,84 +128,37 @@ impl Multipart {
 
     /// The piece of the message the next line belongs to.
     pub(super) fn part(&self) -> Part {
-        match &self.state {
-            State::Preamble(_) | State::Epilogue => Part::Body,
-            State::Header(_, Role::Version | Role::Request) => Part::BodyPart(1),
-            State::Version(_) | State::Request(_) => Part::BodyPart(1),
-            State::Header(_, Role::Encrypted) | State::Encrypted(_) => Part::BodyPart(2),
+        let second = match &self.state {
+            State::Preamble(_) | State::Epilogue => return Part::Body,
+            State::Header(_, role) => *role == Role::Encrypted,
+            State::Plain(inside) | State::Base64(inside, _) => {
+                matches!(inside.holds, Holds::Encrypted(_))
+            }
+        };
+        match second {
+            true => Part::BodyPart(2),
+            false => Part::BodyPart(1),
         }
     }
 
-    /// Reads one line, without its line end.
-    pub(super) fn line(&mut self, line: &[u8]) -> Result<(), Reason> {
-        if let Some(delimiter) = self.delimiter(line)? {
-            self.blank_lines = 0;
-            return self.delimited(delimiter);
-        }
-        if line.is_empty() && !matches!(self.state, State::Header(..) | State::Encrypted(_)) {
-            self.blank_lines += 1;
-            if self.blank_lines <= limits::BLANK_LINES {
-                return Ok(());
+    /// What the part behind this header holds.
+    fn inside(&mut self, role: Role) -> Inside {
+        let holds = match role {
+            Role::Version => Holds::Version(false),
+            Role::Encrypted => {
+                let spare = std::mem::take(&mut self.field);
+                Holds::Encrypted(Armor::new(self.direction, spare))
             }
-        }
-        match &mut self.state {
-            State::Preamble(seen) => {
-                let known = self.direction == Direction::Incoming && !*seen && is_preamble(line);
-                *seen = true;
-                known.then_some(()).ok_or(Reason::Preamble)
-            }
-            State::Header(header, role) => {
-                if header.line(line, &mut self.field)? {
-                    self.state = match role {
-                        Role::Version => State::Version(false),
-                        Role::Encrypted => State::Encrypted(Armor::new(
-                            self.direction,
-                            std::mem::take(&mut self.field),
-                        )),
-                        Role::Request => State::Request(false),
-                    };
-                }
-                Ok(())
-            }
-            State::Version(seen) => {
-                let known = !*seen && trim(line) == b"Version: 1";
-                *seen = true;
-                known.then_some(()).ok_or(Reason::VersionPart)
-            }
-            State::Encrypted(armor) => armor.line(line),
-            State::Request(seen) => {
-                let known = !*seen && is_request(line, self.content);
-                *seen = true;
-                known.then_some(()).ok_or(Reason::SecureJoin)
-            }
-            State::Epilogue => Err(Reason::Epilogue),
-        }
+            Role::Request => Holds::Request(self.content, false),
+        };
+        self.inside_with(holds)
     }
 
-    /// Passes over whole lines at the beginning of `chunk`; see [`Armor::bulk`] and
-    /// [`OPENINGS`](super::part::OPENINGS). Returns how many bytes those were.
-    pub(super) fn bulk(&mut self, chunk: &[u8], line_end: LineEnd) -> Result<usize, Reason> {
-        match &mut self.state {
-            State::Encrypted(armor) => armor.bulk(chunk, line_end),
-            State::Header(header, role) if line_end == LineEnd::CrLf => {
-                // Some boundaries begin with dashes enough to make this line a delimiter.
-                if BEGIN.starts_with(self.boundary.delimiter()) {
-                    return Ok(0);
-                }
-                let Some(opening) = header.opening(chunk, &self.field) else {
-                    return Ok(0);
-                };
-                self.state = match role {
-                    Role::Version => State::Version(true),
-                    Role::Encrypted => State::Encrypted(Armor::begun(
-                        self.direction,
-                        std::mem::take(&mut self.field),
-                    )),
-                    Role::Request => return Ok(0),
-                };
-                Ok(opening.len())
-            }
-            _ => Ok(0),
+    fn inside_with(&self, holds: Holds) -> Inside {
+        Inside {
+            direction: self.direction,
+            holds,
+            blank_lines: 0,
         }
     }
 
@@ -195,6 +192,9 @@ impl Multipart {
     }
 
     fn delimited(&mut self, delimiter: Delimiter) -> Result<(), Reason> {
+        if let State::Base64(inside, encoded) = &mut self.state {
+            encoded.finish(inside)?;
+        }
         let header = |role| State::Header(PartHeader::new(self.direction, role), role);
         self.state = match (&self.state, delimiter) {
             (State::Preamble(_), Delimiter::Part) => match self.content {
@@ -202,18 +202,127 @@ impl Multipart {
                 Content::Request(_) => header(Role::Request),
             },
             (State::Header(..), _) => return Err(Reason::PartHeader),
-            (State::Version(false), _) => return Err(Reason::VersionPart),
-            (State::Version(true), Delimiter::Part) => header(Role::Encrypted),
-            (State::Encrypted(armor), Delimiter::Close) => {
-                self.seipd = Some(armor.finish()?);
-                State::Epilogue
-            }
-            (State::Request(true), Delimiter::Close) => State::Epilogue,
-            (State::Request(_), _) => return Err(Reason::SecureJoin),
             (State::Epilogue, _) => return Err(Reason::Epilogue),
+            (State::Plain(inside) | State::Base64(inside, _), _) => {
+                match (&inside.holds, delimiter) {
+                    (Holds::Version(false), _) => return Err(Reason::VersionPart),
+                    (Holds::Version(true), Delimiter::Part) => header(Role::Encrypted),
+                    (Holds::Encrypted(armor), Delimiter::Close) => {
+                        self.seipd = Some(armor.finish()?);
+                        State::Epilogue
+                    }
+                    (Holds::Request(_, true), Delimiter::Close) => State::Epilogue,
+                    (Holds::Request(..), _) => return Err(Reason::SecureJoin),
+                    _ => return Err(Reason::Parts),
+                }
+            }
             _ => return Err(Reason::Parts),
         };
         Ok(())
+    }
+}
+
+impl Grammar for Multipart {
+    fn line(&mut self, line: &[u8]) -> Result<(), Reason> {
+        if let Some(delimiter) = self.delimiter(line)? {
+            self.blank_lines = 0;
+            return self.delimited(delimiter);
+        }
+        match &mut self.state {
+            State::Preamble(_) if line.is_empty() => {
+                count_blank(self.direction, &mut self.blank_lines, Reason::Preamble)
+            }
+            State::Epilogue if line.is_empty() => {
+                count_blank(self.direction, &mut self.blank_lines, Reason::Epilogue)
+            }
+            State::Preamble(seen) => {
+                let known = self.direction == Direction::Incoming && !*seen && is_preamble(line);
+                *seen = true;
+                self.blank_lines = 0;
+                known.then_some(()).ok_or(Reason::Preamble)
+            }
+            State::Header(header, role) => {
+                if header.line(line, &mut self.field)? {
+                    let (encoding, role) = (header.encoding(), *role);
+                    let inside = self.inside(role);
+                    self.state = match encoding {
+                        Encoding::Identity => State::Plain(inside),
+                        Encoding::Base64 => State::Base64(inside, Encoded::default()),
+                    };
+                }
+                Ok(())
+            }
+            State::Plain(inside) => inside.line(line),
+            State::Base64(inside, encoded) => encoded.line(line, inside),
+            State::Epilogue => Err(Reason::Epilogue),
+        }
+    }
+
+    /// See [`Armor::bulk`] and [`OPENINGS`](super::part::OPENINGS).
+    fn bulk(&mut self, chunk: &[u8], line_end: LineEnd) -> Result<usize, Reason> {
+        match &mut self.state {
+            State::Plain(inside) => inside.bulk(chunk, line_end),
+            State::Header(header, role) if line_end == LineEnd::CrLf => {
+                // Some boundaries begin with dashes enough to make this line a delimiter.
+                if BEGIN.starts_with(self.boundary.delimiter()) {
+                    return Ok(0);
+                }
+                let Some(opening) = header.opening(chunk, &self.field) else {
+                    return Ok(0);
+                };
+                let holds = match role {
+                    Role::Version => Holds::Version(true),
+                    Role::Encrypted => Holds::Encrypted(Armor::begun(
+                        self.direction,
+                        std::mem::take(&mut self.field),
+                    )),
+                    Role::Request => return Ok(0),
+                };
+                self.state = State::Plain(self.inside_with(holds));
+                Ok(opening.len())
+            }
+            _ => Ok(0),
+        }
+    }
+}
+
+impl Grammar for Inside {
+    fn line(&mut self, line: &[u8]) -> Result<(), Reason> {
+        let reason = match &self.holds {
+            Holds::Version(_) => Reason::VersionPart,
+            Holds::Request(..) => Reason::SecureJoin,
+            Holds::Encrypted(_) => Reason::Armor,
+        };
+        let (seen, known) = match &mut self.holds {
+            Holds::Encrypted(armor) => return armor.line(line),
+            _ if line.is_empty() => {
+                return count_blank(self.direction, &mut self.blank_lines, reason);
+            }
+            Holds::Version(seen) => (seen, trim(line) == b"Version: 1"),
+            Holds::Request(asked, seen) => (seen, is_request(line, *asked)),
+        };
+        // In outgoing mail those before the line and those behind it count together.
+        if self.direction == Direction::Incoming {
+            self.blank_lines = 0;
+        }
+        let first = !std::mem::replace(seen, true);
+        (first && known).then_some(()).ok_or(reason)
+    }
+
+    fn bulk(&mut self, chunk: &[u8], line_end: LineEnd) -> Result<usize, Reason> {
+        match &mut self.holds {
+            Holds::Encrypted(armor) => armor.bulk(chunk, line_end),
+            _ => Ok(0),
+        }
+    }
+}
+
+/// Counts empty lines in a row. An `Err` is `reason`: there are too many.
+fn count_blank(direction: Direction, count: &mut u32, reason: Reason) -> Result<(), Reason> {
+    *count += 1;
+    match *count <= limits::blank_lines(direction) {
+        true => Ok(()),
+        false => Err(reason),
     }
 }
 
@@ -227,8 +336,10 @@ fn trim(mut line: &[u8]) -> &[u8] {
 
 fn is_preamble(line: &[u8]) -> bool {
     let line = trim_end(line);
-    let line = line.strip_suffix(b".").unwrap_or(line);
-    PREAMBLES.iter().any(|known| line == known.as_bytes())
+    PREAMBLES.iter().any(|known| {
+        line.strip_prefix(known.as_bytes())
+            .is_some_and(|rest| [&b""[..], b".", b"..."].contains(&rest))
+    })
 }
 
 fn is_request(line: &[u8], content: Content) -> bool {
@@ -236,67 +347,4 @@ fn is_request(line: &[u8], content: Content) -> bool {
     let (name, step) = line.split_at(line.len().min(b"secure-join: ".len()));
     name.eq_ignore_ascii_case(b"secure-join: ")
         && matches!(content, Content::Request(asked) if step.eq_ignore_ascii_case(asked.as_bytes()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::mime::MediaType;
-    use super::super::part::OPENINGS;
-    use super::*;
-
-    /// A reader in the header of the part with this role.
-    fn in_part(direction: Direction, role: Role, boundary: &str) -> Multipart {
-        let value = format!("multipart/encrypted; boundary=\"{boundary}\"");
-        let boundary = MediaType::parse(value.as_bytes())
-            .and_then(|media_type| media_type.boundary())
-            .expect("a boundary");
-        let mut body = Multipart::new(direction, Content::Encrypted, boundary, Vec::new());
-        body.state = State::Header(PartHeader::new(direction, role), role);
-        body
-    }
-
-    #[test]
-    fn a_usual_opening_is_read_as_its_lines_are() {
-        for (role, opening) in OPENINGS {
-            for direction in [Direction::Outgoing, Direction::Incoming] {
-                let mut at_once = in_part(direction, role, "b");
-                let passed = at_once.bulk(opening.as_bytes(), LineEnd::CrLf);
-                assert_eq!(passed, Ok(opening.len()), "{opening}");
-                let mut by_line = in_part(direction, role, "b");
-                for line in opening.split_terminator("\r\n") {
-                    assert_eq!(by_line.line(line.as_bytes()), Ok(()), "{line}");
-                }
-                assert_eq!(format!("{at_once:?}"), format!("{by_line:?}"), "{opening}");
-            }
-        }
-    }
-
-    #[test]
-    fn an_opening_is_usual_only_as_a_whole_at_the_beginning_of_its_part() {
-        for (role, opening) in OPENINGS {
-            let passed = |boundary, text: &str, line_end| {
-                in_part(Direction::Incoming, role, boundary).bulk(text.as_bytes(), line_end)
-            };
-            assert_eq!(
-                passed("b", &opening[..opening.len() - 1], LineEnd::CrLf),
-                Ok(0)
-            );
-            assert_eq!(passed("b", &opening.to_lowercase(), LineEnd::CrLf), Ok(0));
-            assert_eq!(passed("b", opening, LineEnd::Lf), Ok(0));
-            // Its line of dashes is a delimiter then.
-            assert_eq!(passed("-", opening, LineEnd::CrLf), Ok(0));
-            for before in [
-                "Content-Type: application/octet-stream",
-                "MIME-Version: 1.0",
-            ] {
-                let mut body = in_part(Direction::Incoming, role, "b");
-                assert_eq!(body.line(before.as_bytes()), Ok(()));
-                assert_eq!(
-                    body.bulk(opening.as_bytes(), LineEnd::CrLf),
-                    Ok(0),
-                    "{before}"
-                );
-            }
-        }
-    }
 }

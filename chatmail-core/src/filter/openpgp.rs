@@ -1,16 +1,19 @@
 //! The packets of an encrypted message (RFC 9580 section 10.3), read as they stream by.
 //!
 //! Session keys, then exactly one Symmetrically Encrypted and Integrity Protected Data packet that
-//! ends where the data end. Marker and Padding packets may stand before it. The reader keeps
-//! what is small (session keys) and skips what is large (ciphertext) without looking at it.
+//! ends where the data end. Marker and Padding packets may stand before it, in incoming mail Padding
+//! packets behind it, too. The reader keeps what is small (session keys) and skips what is large
+//! (ciphertext) without looking at it.
 
+use super::decode::Sink;
 use super::limits;
 use super::session_key::{self, Generation};
-use super::verdict::Reason;
+use super::verdict::{Direction, Reason};
 
 /// A streaming reader of the packets.
 #[derive(Debug)]
 pub(super) struct Packets {
+    direction: Direction,
     state: State,
     /// Bytes of the current body, or of its current partial chunk, still to come.
     remaining: u64,
@@ -21,6 +24,8 @@ pub(super) struct Packets {
     kept: Vec<u8>,
     /// Bytes of the encrypted data so far, as announced by its lengths.
     announced: u64,
+    /// Version of the encrypted data, once they have ended.
+    seipd: Option<u8>,
     generation: Option<Generation>,
     packets: u32,
     session_key_bytes: u64,
@@ -39,7 +44,7 @@ enum State {
     LengthOctets { left: u8, value: u32, two: bool },
     /// In a body.
     Body,
-    /// The encrypted data have ended.
+    /// The encrypted data have ended, and with them the packet behind them, if there is one.
     End,
 }
 
@@ -71,14 +76,16 @@ const LARGEST_KEPT: u64 = 4200;
 
 impl Packets {
     /// `spare` is empty memory to work in.
-    pub(super) fn new(spare: Vec<u8>) -> Packets {
+    pub(super) fn new(direction: Direction, spare: Vec<u8>) -> Packets {
         Packets {
+            direction,
             state: State::Header,
             remaining: 0,
             partial: false,
             kind: Kind::Marker,
             kept: spare,
             announced: 0,
+            seipd: None,
             generation: None,
             packets: 0,
             session_key_bytes: 0,
@@ -87,68 +94,10 @@ impl Packets {
         }
     }
 
-    /// How many of the next bytes are ciphertext that [`Packets::skip`] can pass over.
-    pub(super) fn skippable(&self) -> u64 {
-        let fixed_fields_seen = self.kept.len() == FIXED_FIELDS;
-        match (self.state, self.kind) {
-            (State::Body, Kind::Encrypted) if fixed_fields_seen => self.remaining,
-            _ => 0,
-        }
-    }
-
-    /// Passes over `count` bytes, at most [`Packets::skippable`].
-    pub(super) fn skip(&mut self, count: u64) -> Result<(), Reason> {
-        self.remaining -= count;
-        if self.remaining == 0 {
-            self.body_ends()?;
-        }
-        Ok(())
-    }
-
-    /// Reads the next bytes.
-    pub(super) fn push(&mut self, mut bytes: &[u8]) -> Result<(), Reason> {
-        while let Some((&byte, rest)) = bytes.split_first() {
-            match self.state {
-                State::Header => {
-                    self.header(byte)?;
-                    bytes = rest;
-                }
-                State::Length => {
-                    self.length(byte)?;
-                    bytes = rest;
-                }
-                State::LengthOctets { left, value, two } => {
-                    let value = (value << 8) | u32::from(byte);
-                    if left > 1 {
-                        let left = left - 1;
-                        self.state = State::LengthOctets { left, value, two };
-                    } else {
-                        let offset = if two { 192 } else { 0 };
-                        self.body_begins(u64::from(value) + offset, false)?;
-                    }
-                    bytes = rest;
-                }
-                State::Body => {
-                    let skippable = self.skippable();
-                    let count = if skippable > 0 {
-                        skippable.min(bytes.len() as u64)
-                    } else {
-                        self.keep(bytes)
-                    };
-                    let (_, rest) = bytes.split_at(count as usize);
-                    bytes = rest;
-                    self.skip(count)?;
-                }
-                State::End => return Err(Reason::Packet),
-            }
-        }
-        Ok(())
-    }
-
     /// The data have ended. Returns the version of the encrypted data.
     pub(super) fn finish(&self) -> Result<u8, Reason> {
-        match (self.state, self.kept.first()) {
-            (State::End, Some(&version)) => Ok(version),
+        match (self.state, self.seipd) {
+            (State::End, Some(version)) => Ok(version),
             _ => Err(Reason::Packet),
         }
     }
@@ -165,6 +114,9 @@ impl Packets {
             _ => return Err(Reason::Packet),
         };
         self.kind = match packet_type {
+            // RFC 9580 section 5.14: readers ignore it wherever it stands.
+            21 if self.seipd.is_some() && self.direction == Direction::Incoming => Kind::Padding,
+            _ if self.seipd.is_some() => return Err(Reason::Packet),
             1 => Kind::PublicKey,
             3 => Kind::SymmetricKey,
             10 => Kind::Marker,
@@ -283,7 +235,12 @@ impl Packets {
             Kind::SymmetricKey => session_key::symmetric_key(&self.kept),
             Kind::Marker if self.kept == b"PGP" => return Ok(()),
             // RFC 9580 section 5.14: random bytes.
-            Kind::Padding if session_key::is_no_text(&self.kept) => return Ok(()),
+            Kind::Padding if session_key::is_no_text(&self.kept) => {
+                if self.seipd.is_some() {
+                    self.state = State::End;
+                }
+                return Ok(());
+            }
             Kind::Marker | Kind::Padding => return Err(Reason::Packet),
             Kind::Encrypted => {
                 self.state = State::End;
@@ -303,7 +260,8 @@ impl Packets {
         Ok(())
     }
 
-    fn encrypted_data(&self) -> Result<(), Reason> {
+    fn encrypted_data(&mut self) -> Result<(), Reason> {
+        self.seipd = self.kept.first().copied();
         let (minimum, generation) = match *self.kept {
             [1, ..] => (MINIMUM_V1, Generation::Classic),
             // Ciphers with blocks of 128 bits only; chunks of 2^6 to 2^22 bytes.
@@ -320,16 +278,77 @@ impl Packets {
     }
 }
 
+impl Sink for Packets {
+    /// How many of the next bytes are ciphertext.
+    fn skippable(&self) -> u64 {
+        let fixed_fields_seen = self.kept.len() == FIXED_FIELDS;
+        match (self.state, self.kind) {
+            (State::Body, Kind::Encrypted) if fixed_fields_seen => self.remaining,
+            _ => 0,
+        }
+    }
+
+    fn skip(&mut self, count: u64) -> Result<(), Reason> {
+        self.remaining -= count;
+        if self.remaining == 0 {
+            self.body_ends()?;
+        }
+        Ok(())
+    }
+
+    fn push(&mut self, mut bytes: &[u8]) -> Result<(), Reason> {
+        while let Some((&byte, rest)) = bytes.split_first() {
+            match self.state {
+                State::Header | State::End => {
+                    self.header(byte)?;
+                    bytes = rest;
+                }
+                State::Length => {
+                    self.length(byte)?;
+                    bytes = rest;
+                }
+                State::LengthOctets { left, value, two } => {
+                    let value = (value << 8) | u32::from(byte);
+                    if left > 1 {
+                        let left = left - 1;
+                        self.state = State::LengthOctets { left, value, two };
+                    } else {
+                        let offset = if two { 192 } else { 0 };
+                        self.body_begins(u64::from(value) + offset, false)?;
+                    }
+                    bytes = rest;
+                }
+                State::Body => {
+                    let skippable = self.skippable();
+                    let count = if skippable > 0 {
+                        skippable.min(bytes.len() as u64)
+                    } else {
+                        self.keep(bytes)
+                    };
+                    let (_, rest) = bytes.split_at(count as usize);
+                    bytes = rest;
+                    self.skip(count)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn read(data: &[u8]) -> Result<(), Reason> {
-        let mut packets = Packets::new(Vec::new());
+        read_as(Direction::Outgoing, data)
+    }
+
+    fn read_as(direction: Direction, data: &[u8]) -> Result<(), Reason> {
+        let mut packets = Packets::new(direction, Vec::new());
         packets.push(data)?;
         let version = packets.finish()?;
         // However it is cut, the answer is the same.
-        let mut bytewise = Packets::new(Vec::new());
+        let mut bytewise = Packets::new(direction, Vec::new());
         for byte in data {
             bytewise.push(&[*byte])?;
         }
@@ -440,6 +459,37 @@ mod tests {
         assert_eq!(with(21, b""), Ok(()));
         assert_eq!(with(21, &[b'a'; 300]), Err(Reason::Packet));
         assert_eq!(with(21, &[0x95; 5000]), Err(Reason::Packet));
+    }
+
+    #[test]
+    fn padding_behind_the_data_passes_in_incoming_mail_and_nothing_else_does() {
+        let data = packet(18, &v1(99));
+        let behind = |direction, packets: &[u8]| read_as(direction, &[&data, packets].concat());
+        let incoming = |packets: &[u8]| behind(Direction::Incoming, packets);
+        let padding = packet(21, &[0x95; 300]);
+        assert_eq!(incoming(&padding), Ok(()));
+        assert_eq!(incoming(&packet(21, b"")), Ok(()));
+        assert_eq!(incoming(&padding.repeat(2)), Ok(()));
+        assert_eq!(behind(Direction::Outgoing, &padding), Err(Reason::Packet));
+        let (cut, _) = padding.split_at(padding.len() - 1);
+        assert_eq!(incoming(cut), Err(Reason::Packet));
+        let (header, _) = padding.split_at(1);
+        assert_eq!(incoming(header), Err(Reason::Packet));
+        for other in [
+            packet(21, &[b'a'; 300]),
+            packet(21, &[0x95; 5000]),
+            padding.repeat(20),
+            packet(10, b"PGP"),
+            packet(3, &SKESK),
+            data.clone(),
+            [&padding, &data[..]].concat(),
+            [&padding, &b"\n"[..]].concat(),
+            packet(11, &v1(99)),
+        ] {
+            assert_eq!(incoming(&other), Err(Reason::Packet), "{other:x?}");
+        }
+        let partial = [&[0xd5, 0xe9][..], &[0x95; 512], &[0]].concat();
+        assert_eq!(incoming(&partial), Err(Reason::Packet));
     }
 
     #[test]

@@ -7,6 +7,8 @@ use super::limits;
 use super::mime::{self, MediaType};
 use super::verdict::{Direction, Reason};
 
+mod values;
+
 /// What a body part has to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Role {
@@ -17,32 +19,6 @@ pub(super) enum Role {
     /// `text/plain` of a Secure-Join request.
     Request,
 }
-
-/// Content-Description as mail programs write it, compared exactly. The first line is Delta
-/// Chat's, Thunderbird's and most others', the rest were seen in public sources of GPGTools,
-/// PEAR and Proton.
-const DESCRIPTIONS: [(Role, &str); 7] = [
-    (Role::Version, "PGP/MIME version identification"),
-    (Role::Version, "PGP/MIME Versions Identification"),
-    (Role::Version, "OpenPGP/MIME Versions Identification"),
-    (Role::Encrypted, "OpenPGP encrypted message"),
-    (Role::Encrypted, "PGP/MIME encrypted message"),
-    (Role::Encrypted, "OpenPGP encrypted message.asc"),
-    (Role::Encrypted, "OpenPGP Message"),
-];
-
-/// File names of outgoing mail: Delta Chat's and those of other programs that log in here.
-const FILE_NAMES: [&str; 6] = [
-    "encrypted.asc",
-    "msg.asc",
-    "message.asc",
-    "openpgp-encrypted-message.asc",
-    "version.txt",
-    "version.asc",
-];
-
-/// Endings of file names of incoming mail.
-const FILE_TYPES: [&str; 4] = [".asc", ".pgp", ".gpg", ".txt"];
 
 /// How Delta Chat begins its parts: the header, and what comes before the ciphertext. Nearly every
 /// message has one of these, and needs no reading there. The last two rows are of versions before
@@ -74,6 +50,14 @@ pub(super) const OPENINGS: [(Role, &str); 4] = [
     ),
 ];
 
+/// How the content of a part is encoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Encoding {
+    /// Not at all: 7bit, 8bit, binary; and quoted-printable where nothing needs it.
+    Identity,
+    Base64,
+}
+
 /// Collects the header of one part, line by line.
 #[derive(Debug)]
 pub(super) struct PartHeader {
@@ -81,6 +65,7 @@ pub(super) struct PartHeader {
     role: Role,
     /// Fields that came already, one bit each.
     seen: u8,
+    encoding: Encoding,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,6 +75,8 @@ enum Field {
     Disposition,
     TransferEncoding,
     MimeVersion,
+    ContentId,
+    AttachmentId,
 }
 
 impl Field {
@@ -104,7 +91,13 @@ impl PartHeader {
             direction,
             role,
             seen: 0,
+            encoding: Encoding::Identity,
         }
+    }
+
+    /// How the content behind the header is encoded.
+    pub(super) fn encoding(&self) -> Encoding {
+        self.encoding
     }
 
     /// The row of [`OPENINGS`] that stands at the beginning of `part`, if no line has come yet.
@@ -159,7 +152,7 @@ impl PartHeader {
     }
 
     /// The kind of a field, and whether its value is good. An `Err` is no field.
-    fn read(&self, field: &[u8]) -> Result<(Field, Result<(), Reason>), Reason> {
+    fn read(&mut self, field: &[u8]) -> Result<(Field, Result<(), Reason>), Reason> {
         // White space to some readers, a line end to others.
         if field.split(|&byte| byte == b'\n').any(mime::has_control) {
             return Err(Reason::PartHeader);
@@ -173,6 +166,10 @@ impl PartHeader {
             ("Content-Disposition", Field::Disposition),
             ("Content-Transfer-Encoding", Field::TransferEncoding),
             ("MIME-Version", Field::MimeVersion),
+            ("Content-ID", Field::ContentId),
+            ("X-Attachment-Id", Field::AttachmentId),
+            // Older FlowCrypt.
+            ("X-Att-Id", Field::AttachmentId),
         ];
         let kind = known
             .iter()
@@ -181,10 +178,18 @@ impl PartHeader {
             .ok_or(Reason::PartHeader)?;
         let (good, reason) = match kind {
             Field::Type => (self.is_type(value), Reason::ContentType),
-            Field::Description => (self.is_description(value), Reason::PartHeader),
+            Field::Description => (
+                values::is_description(self.direction, self.role, value.trim_ascii()),
+                Reason::PartHeader,
+            ),
             Field::Disposition => (self.is_disposition(value), Reason::PartHeader),
-            Field::TransferEncoding => (self.is_encoding(value), Reason::TransferEncoding),
+            Field::TransferEncoding => (self.take_encoding(value), Reason::TransferEncoding),
             Field::MimeVersion => (value.trim_ascii() == b"1.0", Reason::PartHeader),
+            Field::ContentId | Field::AttachmentId => {
+                let named = self.direction == Direction::Incoming && self.role != Role::Request;
+                let good = named && values::is_identifier(value.trim_ascii());
+                (good, Reason::PartHeader)
+            }
         };
         match good {
             true => Ok((kind, Ok(()))),
@@ -211,12 +216,6 @@ impl PartHeader {
         media_type.is(essence) && known
     }
 
-    fn is_description(&self, value: &[u8]) -> bool {
-        DESCRIPTIONS
-            .iter()
-            .any(|(role, text)| *role == self.role && value.trim_ascii() == text.as_bytes())
-    }
-
     fn is_disposition(&self, value: &[u8]) -> bool {
         MediaType::parse(value).is_some_and(|disposition| {
             (disposition.is("inline") || disposition.is("attachment"))
@@ -228,24 +227,19 @@ impl PartHeader {
         })
     }
 
-    fn is_encoding(&self, value: &[u8]) -> bool {
+    fn take_encoding(&mut self, value: &[u8]) -> bool {
+        let is = |known: &[u8]| mime::is_same(value.trim_ascii(), known);
+        let request = self.role == Role::Request;
+        if self.direction == Direction::Incoming && !request && is(b"base64") {
+            self.encoding = Encoding::Base64;
+            return true;
+        }
         // The line of a request has no character that quoted-printable would change.
-        mime::is_identity_encoding(value)
-            || self.role == Role::Request
-                && value.trim_ascii().eq_ignore_ascii_case(b"quoted-printable")
+        mime::is_identity_encoding(value) || request && is(b"quoted-printable")
     }
 
     fn is_file_name(&self, name: &[u8]) -> bool {
-        if self.direction == Direction::Outgoing {
-            return FILE_NAMES.iter().any(|known| known.as_bytes() == name);
-        }
-        name.len() <= limits::FILE_NAME_BYTES
-            && name
-                .iter()
-                .all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(byte))
-            && FILE_TYPES
-                .iter()
-                .any(|ending| name.ends_with(ending.as_bytes()))
+        values::is_file_name(self.direction, self.role, name)
     }
 }
 
@@ -294,20 +288,45 @@ mod tests {
     }
 
     #[test]
-    fn file_names_are_ordinary_incoming_and_fixed_outgoing() {
-        let name = |direction, name: &str| {
-            let header = format!("Content-Type: application/octet-stream; name=\"{name}\"");
-            read(direction, Role::Encrypted, &header).is_ok()
-        };
-        assert!(name(Direction::Incoming, "noname-2.asc"));
-        assert!(!name(Direction::Outgoing, "noname-2.asc"));
-        for channel in ["attack at dawn.asc", "attack.exe", "../x.asc", ""] {
-            assert!(!name(Direction::Incoming, channel), "{channel}");
+    fn identifiers_and_base64_pass_in_incoming_mail_only() {
+        let encrypted = "Content-Type: application/octet-stream; name=\"\"";
+        for (field, reason) in [
+            ("Content-ID: <f_m9ldlyuc0>", Reason::PartHeader),
+            (
+                "content-id:\n <0b1c.2d-3e@flowcrypt.example>",
+                Reason::PartHeader,
+            ),
+            ("X-Attachment-Id: f_m9ldlyuc0", Reason::PartHeader),
+            ("X-Att-Id: f_SAblBasdyA", Reason::PartHeader),
+            (
+                "Content-Transfer-Encoding: Base64",
+                Reason::TransferEncoding,
+            ),
+        ] {
+            let header = format!("Content-Type: application/octet-stream\n{field}");
+            let answer = read(Direction::Incoming, Role::Encrypted, &header);
+            assert_eq!(answer, Ok(()), "{field}");
+            let answer = read(Direction::Outgoing, Role::Encrypted, &header);
+            assert_eq!(answer, Err(reason.clone()), "{field}");
+            let request = format!("Content-Type: text/plain\n{field}");
+            let answer = read(Direction::Incoming, Role::Request, &request);
+            assert_eq!(answer, Err(reason), "{field}");
         }
-        assert!(!name(
-            Direction::Incoming,
-            &format!("{}.asc", "a".repeat(40))
-        ));
+        assert!(read(Direction::Incoming, Role::Encrypted, encrypted).is_ok());
+        assert!(read(Direction::Outgoing, Role::Encrypted, encrypted).is_err());
+    }
+
+    #[test]
+    fn the_encoding_is_known_behind_the_header() {
+        for (value, encoding) in [("7bit", Encoding::Identity), ("base64", Encoding::Base64)] {
+            let mut part = PartHeader::new(Direction::Incoming, Role::Version);
+            let mut field = Vec::new();
+            let header = format!("Content-Transfer-Encoding: {value}");
+            for line in ["Content-Type: application/pgp-encrypted", &header, ""] {
+                part.line(line.as_bytes(), &mut field).expect(value);
+            }
+            assert_eq!(part.encoding(), encoding);
+        }
     }
 
     #[test]
@@ -317,7 +336,14 @@ mod tests {
             ("Attack at dawn", Reason::PartHeader),
             ("X-Text: Attack at dawn", Reason::PartHeader),
             ("Subject: Attack at dawn", Reason::PartHeader),
-            ("Content-ID: <attack@dawn>", Reason::PartHeader),
+            ("Content-ID: <attack@dawn> (attack)", Reason::PartHeader),
+            (
+                "Content-ID: <attack@dawn> <attack@dawn>",
+                Reason::PartHeader,
+            ),
+            ("Content-ID: <attack at dawn>", Reason::PartHeader),
+            ("X-Attachment-Id: Attack at dawn", Reason::PartHeader),
+            ("X-Attachment-Id: f_1\nX-Att-Id: f_1", Reason::PartHeader),
             ("Content-Description: Attack at dawn", Reason::PartHeader),
             (
                 "Content-Disposition: inline; text=attack",
@@ -325,12 +351,16 @@ mod tests {
             ),
             ("Content-Disposition: form-data", Reason::PartHeader),
             (
-                "Content-Transfer-Encoding: base64",
+                "Content-Transfer-Encoding: base64 (attack)",
                 Reason::TransferEncoding,
             ),
             (
                 "Content-Transfer-Encoding: quoted-printable",
                 Reason::TransferEncoding,
+            ),
+            (
+                "Content-Transfer-Encoding: base64\nContent-Transfer-Encoding: 7bit",
+                Reason::PartHeader,
             ),
             ("Content-Type: application/octet-stream", Reason::PartHeader),
             (

@@ -161,7 +161,8 @@ pub enum Reason {
     HeaderField,
     /// A Content-Type that mail readers read differently, or with parameters it has no use for.
     ContentType,
-    /// A Content-Transfer-Encoding that changes the bytes.
+    /// A Content-Transfer-Encoding that changes the bytes where none may, or a part that is not in its
+    /// encoding.
     TransferEncoding,
     /// Text before the first delimiter.
     Preamble,

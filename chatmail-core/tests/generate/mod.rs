@@ -68,13 +68,20 @@ fn rarely(odd: &'static [&'static str]) -> BoxedStrategy<String> {
 /// A message put together choice by choice. `@` stands for the boundary, `~` for a fold.
 fn built() -> impl Strategy<Value = Vec<u8>> {
     let boundary = mostly(
-        &["b", "=_x", "0__=(a)", "----------1", "a'b+c.d/e:f=g?h"],
+        &[
+            "b",
+            "=_x",
+            "0__=(a)",
+            "----------1",
+            "a'b+c.d/e:f=g?h",
+            "b b",
+        ],
         &[
             "b ",
+            "b  b",
             " b",
             "b\"",
             "-",
-            "b b",
             "---END PGP MESSAGE-----",
             "=?utf-8?q?b?=",
         ],
@@ -130,6 +137,11 @@ fn built() -> impl Strategy<Value = Vec<u8>> {
         mostly(&["\n", "\n\n"], PROSE),
         armor,
         mostly(&["\n", "\n\n", "  \n"], PROSE),
+        // The width of its lines and what ends those inside, if it is in base64.
+        prop_oneof![
+            3 => Just(None),
+            1 => (1..100_usize, select(&["\n", "\r\n"][..])).prop_map(Some),
+        ],
     );
     let last = (
         mostly(&["--@--\n", "--@--", "--@-- \n\n"], DELIMITERS),
@@ -152,18 +164,36 @@ fn built() -> impl Strategy<Value = Vec<u8>> {
         for piece in [first.0, first.1, first.2, first.3, first.4] {
             text += &piece;
         }
-        for piece in [second.0, second.1, second.2, second.3, second.4, second.5] {
+        for piece in [second.0, second.1, second.2] {
             text += &piece;
         }
+        let content = second.4 + &second.5;
+        text += &match second.6 {
+            None => second.3 + &content,
+            Some((width, inside)) => in_base64(&content.replace('\n', inside), width),
+        };
         let (delimiter, epilogue, line_end, fold) = last;
         text += &delimiter;
         text += &epilogue;
         let text = text
             .replace('@', &boundary)
             .replace("alice#", "alice@")
-            .replace("bob#", "bob@");
+            .replace("bob#", "bob@")
+            .replace('$', "@");
         text.replace('~', fold).replace('\n', line_end).into_bytes()
     })
+}
+
+/// The end of a part's header, and content in lines of base64.
+fn in_base64(content: &str, width: usize) -> String {
+    use base64::Engine;
+    let encoded = base64::engine::general_purpose::STANDARD.encode(content);
+    let mut text = "Content-Transfer-Encoding: base64\n\n".to_owned();
+    for line in encoded.as_bytes().chunks(width) {
+        text += &String::from_utf8_lossy(line);
+        text.push('\n');
+    }
+    text
 }
 
 /// Fields of the header but Content-Type, in any order.
@@ -174,6 +204,10 @@ fn header() -> impl Strategy<Value = String> {
             "From: alice#chat.test\n",
             "From: \"A, B\" <alice#chat.test>\n",
             "from:~=?utf-8?q?Al?= <alice#chat.test>\n",
+            "From: (A) <alice#chat.test>\n",
+            "From: A (B) < alice $~chat.test >\n",
+            "From: alice $ chat.test\n",
+            "From: A <\"alice\"$chat.test (B)>\n",
         ],
         &[
             "From: alice#chat.test, bob#chat.test\n",
@@ -182,7 +216,14 @@ fn header() -> impl Strategy<Value = String> {
             "From: A: alice#chat.test;\n",
             "From: \"alice#chat.test\" <bob#chat.test>\n",
             "From: <alice#chat.test>\nFrom: <bob#chat.test>\n",
-            "From: (x) alice#chat.test\n",
+            "From: (x) alice#chat.test (y)\n",
+            "From: (bob#chat.test) alice#chat.test\n",
+            "From: (<bob#chat.test>)~<alice#chat.test>\n",
+            "From: \"alice\"$chat.test\n",
+            "From: <\"al ice\"$chat.test>\n",
+            "From: alice(x)$chat.test\n",
+            "From: alice~$chat.test\n",
+            "From: bob alice $chat.test\n",
             "",
         ],
     );
@@ -290,6 +331,10 @@ const GOOD_FIELDS: &[&str] = &[
     "Content-Disposition: inline;~filename=\"encrypted.asc\"\n",
     "Content-Disposition: attachment; filename=msg.asc\n",
     "MIME-Version: 1.0\n",
+    "Content-ID: <1.alice#chat.test>\n",
+    "X-Attachment-Id: f_m9ldlyuc0\n",
+    "Content-Disposition: inline; filename=\"\"\n",
+    "Content-Disposition: attachment; filename=ATT00001\n",
 ];
 const PART_FIELDS: &[&str] = &[
     "Content-Transfer-Encoding: base64\n",
@@ -298,7 +343,9 @@ const PART_FIELDS: &[&str] = &[
     "Content-Description: Attack at dawn\n",
     "Content-Disposition: inline; filename=\"Attack at dawn\"\n",
     "Content-Disposition: inline; filename*0=Attack; filename*1=Dawn\n",
-    "Content-ID: <Attack.at#dawn>\n",
+    "Content-ID: <Attack at$dawn>\n",
+    "Content-ID: <a>, <b>\n",
+    "X-Attachment-Id: Attack at dawn\n",
     "Subject: Attack at dawn\n",
     "Attack at dawn\n",
     "~Attack at dawn\n",
@@ -320,6 +367,8 @@ const ARMOR_HEADERS: &[&str] = &[
     "Comment: Attack at dawn\n",
     "Version: 1\nHash: SHA256\n",
     "Attack: dawn\n",
+    "X-Tool: 1\n",
+    "Attack at: dawn\n",
     "Attack at dawn\n",
     " \n",
     "Comment: \x1b[2J\n",
@@ -372,6 +421,11 @@ const LINES: &[&str] = &[
     "QXR0YWNrIGF0IGRhd24u",
     "QXR0YWNrIGF0IGRhd24=",
     "=aB+/",
+    "=",
+    "==",
+    "AAAA",
+    "Content-ID: <a>",
+    "X-Tool: 1",
     "This is an OpenPGP/MIME encrypted message (RFC 4880 and 3156)",
 ];
 

@@ -20,8 +20,9 @@ pub(super) fn is_message(direction: Direction, text: &str) -> Result<(), String>
     let mut words = 0;
     for line in lines.by_ref().take_while(|line| !line.is_empty()) {
         words += line.len();
-        let known = ["Version:", "Comment:", "Hash:", "Charset:", "MessageID:"];
-        if direction == Direction::Outgoing || !known.iter().any(|key| line.starts_with(key)) {
+        let (key, _) = line.split_once(':').unwrap_or_default();
+        let in_key = |b: u8| b.is_ascii_alphanumeric() || b == b'-';
+        if direction == Direction::Outgoing || key.is_empty() || !key.bytes().all(in_key) {
             return no("a header line");
         }
     }
@@ -42,7 +43,7 @@ pub(super) fn is_message(direction: Direction, text: &str) -> Result<(), String>
     let config =
         GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::RequireCanonical);
     match GeneralPurpose::new(&STANDARD, config).decode(lines.concat()) {
-        Ok(bytes) => packets::are_encrypted(&bytes),
+        Ok(bytes) => packets::are_encrypted(direction, &bytes),
         Err(why) => no(&why.to_string()),
     }
 }

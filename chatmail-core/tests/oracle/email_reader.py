@@ -14,19 +14,23 @@ import sys
 
 PREAMBLE = re.compile(
     r"(This is an OpenPGP/MIME encrypted message \((RFC 4880 and |RFC 2440 and |RFC )3156\)"
-    r"|This message is in MIME format and has been PGP encrypted)\.?"
+    r"|This message is in MIME format and has been PGP encrypted"
+    r"|This is a multi-part message in MIME format)(\.|\.\.\.)?"
 )
 ARMOR = re.compile(
     rb"-----BEGIN PGP MESSAGE-----[ \t]*\n"
-    rb"(?P<header>((Version|Comment|Hash|Charset|MessageID):( [^\n]*)?\n)*)"
+    rb"(?P<header>([A-Za-z0-9][A-Za-z0-9-]{0,31}:( [^\n]*)?\n)*)"
     rb"[ \t]*\n"
     rb"([A-Za-z0-9+/]+[ \t]*\n)*([A-Za-z0-9+/]*={0,2}[ \t]*\n)?"
     rb"(=[A-Za-z0-9+/]{4}[ \t]*\n)?"
     rb"-----END PGP MESSAGE-----"
 )
 REQUEST = re.compile(rb"secure-join: v[cg]-request", re.IGNORECASE)
-DESCRIPTION = re.compile(r"(Open)?PGP(/MIME)? (versions? identification|(encrypted )?message(\.asc)?)", re.IGNORECASE)
-NAME = re.compile(r"[A-Za-z0-9._-]{1,40}")
+DESCRIPTION = re.compile(
+    r"(Open)?PGP(/MIME)? (versions? identifi(cation|er)|(encrypted )?message(\.asc)?|encrypted data)", re.IGNORECASE
+)
+NAME = re.compile(r"[A-Za-z0-9._-]{0,40}|PGPMIME versions? identification", re.IGNORECASE)
+IDENTIFIER = re.compile(r"<?[A-Za-z0-9@._$+=-]{1,100}>?")
 
 
 def objection(asked, message, modern):
@@ -66,9 +70,19 @@ def objection(asked, message, modern):
         for field in part.keys():
             known = ("content-type", "content-description", "content-disposition",
                      "content-transfer-encoding", "mime-version")
-            if field.lower() not in known:
+            identifiers = ("content-id", "x-attachment-id", "x-att-id")
+            if field.lower() in identifiers and asked["direction"] == "incoming":
+                if not IDENTIFIER.fullmatch(part[field].strip()):
+                    return f"{field} {part[field]!r}"
+            elif field.lower() not in known:
                 return f"field {field}"
+        if part["Content-Transfer-Encoding"] and asked["direction"] == "outgoing":
+            if part["Content-Transfer-Encoding"].strip().lower() == "base64":
+                return "base64"
     contents = [part.get_payload(decode=True).replace(b"\r\n", b"\n").strip() for part in parts]
+    # Errors in base64 are found when it is decoded.
+    if any(part.defects for part in parts):
+        return f"defects {[part.defects for part in parts]}"
     types = [part.get_content_type() for part in parts]
     if asked["class"] == "secure-join-request":
         sound = types == ["text/plain"] and REQUEST.fullmatch(contents[0])

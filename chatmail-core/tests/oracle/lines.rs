@@ -5,13 +5,16 @@
 
 use chatmail_core::filter::{Accepted, Class, Direction, HeaderEdit};
 
-/// Values of fields in the header of a part, lower case; a `*` stands for a file name.
-const PART_FIELDS: [&str; 5] = [
+/// Fields in the header of a part, lower case.
+const PART_FIELDS: [&str; 8] = [
     "content-type:",
     "content-description:",
     "content-disposition:",
     "content-transfer-encoding:",
     "mime-version:",
+    "content-id:",
+    "x-attachment-id:",
+    "x-att-id:",
 ];
 
 pub(super) fn account_for_every_line(
@@ -47,6 +50,8 @@ pub(super) fn account_for_every_line(
     let body = std::str::from_utf8(body).map_err(|_| "lines: 8-bit bytes in the body")?;
     let mut blank = 0;
     let mut seen = [0_u32; 4];
+    // `Version: 1` cannot be seen then.
+    let mut base64 = false;
     for line in body.lines() {
         let line = line.trim_end_matches([' ', '\t']);
         let lower = line.to_ascii_lowercase();
@@ -64,7 +69,7 @@ pub(super) fn account_for_every_line(
             || lower.trim() == "secure-join: vg-request"
         {
             1
-        } else if line.starts_with("This ") && direction == Direction::Incoming && line.len() < 64 {
+        } else if line.starts_with("This ") && direction == Direction::Incoming && line.len() < 65 {
             2
         } else if PART_FIELDS.iter().any(|field| lower.starts_with(field))
             || line.starts_with([' ', '\t'])
@@ -72,6 +77,7 @@ pub(super) fn account_for_every_line(
             if line.len() > 512 {
                 return Err("lines: a long field in a part".to_owned());
             }
+            base64 |= direction == Direction::Incoming && lower.contains("base64");
             continue;
         } else if line
             .bytes()
@@ -91,10 +97,17 @@ pub(super) fn account_for_every_line(
     }
     let sound = match class {
         // The armor of incoming mail may say it again.
-        Class::Encrypted => matches!(seen, [1..=2, 0, 0..=1, 1..=u32::MAX]),
+        Class::Encrypted => {
+            matches!(seen, [0..=2, 0, 0..=1, 1..=u32::MAX]) && (seen[0] > 0 || base64)
+        }
         _ => matches!(seen, [0, 1, 0..=1, 0]),
     };
-    match sound && blank <= 60 {
+    let most = match direction {
+        Direction::Outgoing => 60,
+        // At each of seven places, and those that end a header.
+        Direction::Incoming => 7 * 32 + 4,
+    };
+    match sound && blank <= most {
         true => Ok(()),
         false => Err(format!("lines: {seen:?} of each kind, {blank} empty")),
     }

@@ -1,14 +1,27 @@
 //! OpenPGP packets, read as a whole.
 
-/// Checks that packets are session keys and then encrypted data, to the last byte.
-pub(super) fn are_encrypted(mut rest: &[u8]) -> Result<(), String> {
+use chatmail_core::filter::Direction;
+
+/// Checks that packets are session keys and then encrypted data, to the last byte; in incoming mail
+/// with padding behind.
+pub(super) fn are_encrypted(direction: Direction, mut rest: &[u8]) -> Result<(), String> {
     let mut small = 0;
+    let mut data = false;
     loop {
+        if data && rest.is_empty() {
+            return Ok(());
+        }
         let Some((tag, body, after, partial)) = packet(rest) else {
             return Err(format!("packets: none in the last {} bytes", rest.len()));
         };
         match (tag, body.first()) {
-            (18, Some(1 | 2)) if after.is_empty() && body.len() > 40 => return Ok(()),
+            (21, _) if data && direction == Direction::Incoming && !partial => {}
+            _ if data => return Err(format!("packets: type {tag} behind the data")),
+            (18, Some(1 | 2)) if body.len() > 40 => {
+                data = true;
+                rest = after;
+                continue;
+            }
             (18, _) => return Err("packets: encrypted data in the wrong place or form".to_owned()),
             (1, Some(3 | 6)) | (3, Some(4 | 6)) | (21, _) if !partial => {}
             (10, _) if body == b"PGP" && !partial => {}

@@ -37,7 +37,15 @@ fn leaves(direction: Direction, parsed: &Message<'_>, class: Class) -> Result<()
     }
     for leaf in leaves {
         let name = leaf.attachment_name().unwrap_or_default();
-        if name.len() > 40 || name.contains([' ', '\n']) {
+        let exchange = [
+            "PGPMIME version identification",
+            "PGPMIME Versions Identification",
+        ];
+        let exchange = exchange
+            .iter()
+            .any(|known| name.eq_ignore_ascii_case(known));
+        let exchange = exchange && direction == Direction::Incoming;
+        if name.len() > 40 || name.contains([' ', '\n']) && !exchange {
             return Err(format!("mail-parser: a file name of {name:?}"));
         }
     }
@@ -79,22 +87,34 @@ fn header(direction: Direction, parsed: &Message<'_>, accepted: &Accepted) -> Re
             return Err(format!("mail-parser: not one {}", name.as_str()));
         }
     }
-    // mail-parser takes the colon of a bare IPv6 literal for the end of a group's name.
-    if accepted.author.contains(':') {
-        return Ok(());
-    }
     let authors = match parsed.from() {
         Some(Address::List(list)) => list.iter().collect(),
+        // mail-parser takes the colon of a bare IPv6 literal for the end of a group's name.
+        Some(Address::Group(_)) if accepted.author.contains(':') => return Ok(()),
         Some(Address::Group(_)) => return Err("mail-parser: From is a group".to_owned()),
         None => Vec::new(),
     };
     let [author] = authors[..] else {
         return Err(format!("mail-parser: From has {authors:?}"));
     };
-    let author = author.address.as_deref().unwrap_or_default();
+    let author = bare(author.address.as_deref().unwrap_or_default());
     let ours = direction == Direction::Incoming || author.eq_ignore_ascii_case(SENDER);
     if author != accepted.author || !ours {
         return Err(format!("mail-parser: From is {author:?}"));
     }
     Ok(())
+}
+
+/// An address as mail-parser finds it, without blanks around the `@` and quotes around the
+/// localpart, which it leaves where they stand.
+fn bare(address: &str) -> String {
+    let Some((localpart, domain)) = address.rsplit_once('@') else {
+        return address.to_owned();
+    };
+    let localpart = localpart.trim_end_matches([' ', '\t']);
+    let quoted = localpart
+        .strip_prefix('"')
+        .and_then(|rest| rest.strip_suffix('"'));
+    let domain = domain.trim_start_matches([' ', '\t']);
+    format!("{}@{domain}", quoted.unwrap_or(localpart))
 }
