@@ -99,7 +99,7 @@
 /*
  Moves with every incompatible change, together with the number in `libchatmail.so.N`.
  */
-#define CHATMAIL_ABI_VERSION 0
+#define CHATMAIL_ABI_VERSION 1
 
 /*
  The call did its work.
@@ -175,16 +175,6 @@
  The key is not one that a client may set, or the value is not one for that key.
  */
 #define CHATMAIL_METADATA_REFUSED 3
-
-/*
- From a user of this relay: submission, authenticated.
- */
-#define CHATMAIL_OUTGOING 1
-
-/*
- To a user of this relay: port 25.
- */
-#define CHATMAIL_INCOMING 2
 
 /*
  The message may pass, after the edits of its header section.
@@ -274,7 +264,7 @@ typedef struct chatmail_login_t chatmail_login_t;
 
  The calls come in this order:
 
-     chatmail_message_new
+     chatmail_message_new_outgoing, or chatmail_message_new_incoming
      chatmail_message_recipient        once for each
      either
          chatmail_message_header       once for each field, in order
@@ -563,15 +553,34 @@ int32_t chatmail_push_notify(const chatmail_config_t *config,
                              chatmail_error_t **err);
 
 /*
- Starts a message. `direction` is CHATMAIL_OUTGOING or CHATMAIL_INCOMING, `sender` the envelope
- sender with or without angle brackets, empty for the null sender of bounces.
+ Starts a message of a user of this relay (submission).
+
+ `login` is the address that the user has logged in as. If it is empty the message will be
+ refused. `sender` is the envelope sender with or without angle brackets; the message will be
+ refused unless it is the login, in any case.
  */
-int32_t chatmail_message_new(const chatmail_config_t *config,
-                             int32_t direction,
-                             const uint8_t *sender,
-                             size_t sender_len,
-                             chatmail_message_t **message,
-                             chatmail_error_t **err);
+int32_t chatmail_message_new_outgoing(const chatmail_config_t *config,
+                                      const uint8_t *login,
+                                      size_t login_len,
+                                      const uint8_t *sender,
+                                      size_t sender_len,
+                                      chatmail_message_t **message,
+                                      chatmail_error_t **err);
+
+/*
+ Starts a message of another host (port 25).
+
+ `client_ip` is the text of the client's IP address. Empty, or not an IP address: it is not known.
+ `sender` is the envelope sender with or without angle brackets, empty for the null sender of
+ reports.
+ */
+int32_t chatmail_message_new_incoming(const chatmail_config_t *config,
+                                      const uint8_t *client_ip,
+                                      size_t client_ip_len,
+                                      const uint8_t *sender,
+                                      size_t sender_len,
+                                      chatmail_message_t **message,
+                                      chatmail_error_t **err);
 
 /*
  Adds an envelope recipient, with or without angle brackets.

@@ -7,7 +7,7 @@ use std::hint::black_box;
 
 use base64::Engine;
 use chatmail_core::address::MailDomain;
-use chatmail_core::filter::{Direction, MessageFilter, RawMessage, Verdict};
+use chatmail_core::filter::{MessageFilter, Origin, RawMessage, Verdict};
 use chatmail_core::mailbox::Mailboxes;
 use mail_parser::{MessageParser, MimeHeaders, PartType};
 
@@ -52,7 +52,8 @@ fn message(size: usize) -> Vec<u8> {
 }
 
 fn streaming(message: &[u8], mailboxes: &Mailboxes) -> bool {
-    let mut raw = RawMessage::new(MessageFilter::new(Direction::Outgoing, SENDER.as_bytes()));
+    let login = SENDER.as_bytes();
+    let mut raw = RawMessage::new(MessageFilter::new(Origin::Outgoing { login }, login));
     for chunk in message.chunks(CHUNK) {
         raw.write(chunk);
     }

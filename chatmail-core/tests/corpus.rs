@@ -7,14 +7,27 @@ mod table;
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use chatmail_core::filter::{Direction, MessageFilter, Verdict};
+use chatmail_core::filter::{MessageFilter, Origin, Verdict};
 use table::{Expected, Row};
 
-fn direction(row: &Row) -> Direction {
-    match row.direction.as_str() {
-        "outgoing" => Direction::Outgoing,
-        _ => Direction::Incoming,
-    }
+fn filter(row: &Row) -> MessageFilter {
+    let origin = match row.direction.as_str() {
+        "outgoing" => Origin::Outgoing {
+            login: row.login.as_bytes(),
+        },
+        _ => {
+            let client = row.client.as_ref();
+            let client = client.map(|client| client.parse().expect("an IP address"));
+            Origin::Incoming { client }
+        }
+    };
+    let mut filter = MessageFilter::new(origin, format!("<{}>", row.sender).as_bytes());
+    filter.recipient(format!("<{}>", row.recipient).as_bytes());
+    filter
+}
+
+fn verdict_cut(row: &Row, message: &[u8], cuts: &[usize]) -> Verdict {
+    common::filtered(filter(row), message, cuts)
 }
 
 fn outcome(verdict: &Verdict) -> Expected {
@@ -44,7 +57,7 @@ fn for_each_row(check: impl Fn(&Row, &[u8]) -> Result<(), String>) {
 #[test]
 fn every_message_of_the_corpus_gets_its_verdict() {
     for_each_row(|row, message| {
-        let verdict = common::verdict_cut(direction(row), &row.recipient, message, &[]);
+        let verdict = verdict_cut(row, message, &[]);
         match outcome(&verdict) == row.expected {
             true => Ok(()),
             false => Err(format!("{verdict:?} instead of {:?}", row.expected)),
@@ -58,10 +71,10 @@ fn a_message_that_comes_byte_by_byte_gets_the_same_verdict() {
         if message.len() > 4_000_000 {
             return Ok(());
         }
-        let whole = common::verdict_cut(direction(row), &row.recipient, message, &[]);
+        let whole = verdict_cut(row, message, &[]);
         for step in [1, 2, 65_535] {
             let cuts: Vec<usize> = (step..message.len()).step_by(step).collect();
-            let cut = common::verdict_cut(direction(row), &row.recipient, message, &cuts);
+            let cut = verdict_cut(row, message, &cuts);
             if cut != whole {
                 return Err(format!("{cut:?} instead of {whole:?} in steps of {step}"));
             }
@@ -74,8 +87,7 @@ fn a_message_that_comes_byte_by_byte_gets_the_same_verdict() {
 fn as_milter(row: &Row, message: &[u8]) -> Verdict {
     let message = String::from_utf8_lossy(message).replace("\r\n", "\n");
     let (header, body) = message.split_once("\n\n").unwrap_or((&message, ""));
-    let mut filter = MessageFilter::new(direction(row), b"<alice@chat.test>");
-    filter.recipient(format!("<{}>", row.recipient).as_bytes());
+    let mut filter = filter(row);
     let mut fields: Vec<String> = Vec::new();
     for line in header.split('\n') {
         match fields.last_mut() {
@@ -112,7 +124,7 @@ fn large_and_deep_messages_end_quickly() {
     for row in table::rows() {
         let message = row.message();
         let start = Instant::now();
-        common::verdict_cut(direction(&row), &row.recipient, &message, &[]);
+        verdict_cut(&row, &message, &[]);
         let took = start.elapsed();
         // An unoptimized build on a busy machine stays far below.
         assert!(took < Duration::from_secs(2), "{}: {took:?}", row.name);
@@ -138,6 +150,8 @@ fn every_file_is_in_the_table_and_every_reason_has_a_message() {
         })
         .collect();
     for reason in [
+        "not-logged-in",
+        "sender-mismatch",
         "invalid-from",
         "from-mismatch",
         "header-too-large",

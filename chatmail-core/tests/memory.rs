@@ -30,7 +30,7 @@ fn measure_as<'m>(
     let mailboxes = common::mailboxes();
     let before = ALLOCATOR.current_usage();
     ALLOCATOR.reset_peak_usage();
-    let mut message = RawMessage::new(MessageFilter::new(direction, b"alice@chat.test"));
+    let mut message = RawMessage::new(MessageFilter::new(common::origin(direction), common::ALICE));
     for _ in 0..2_000 {
         message.recipient(b"bob.with.a.long.address@chat.test");
     }

@@ -89,7 +89,7 @@ proptest! {
         calls in proptest::collection::vec((0..5, proptest::collection::vec(any::<u8>(), 0..200)), 0..20),
         direction in directions(),
     ) {
-        let mut filter = MessageFilter::new(direction, b"alice@chat.test");
+        let mut filter = MessageFilter::new(common::origin(direction), common::ALICE);
         for (call, bytes) in &calls {
             match call {
                 0 => filter.recipient(bytes),

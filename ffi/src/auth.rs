@@ -1,14 +1,12 @@
 //! Logins.
 
-use std::net::IpAddr;
-
 use chatmail_core::auth::Authenticator;
 
 use crate::config::chatmail_config_t;
 use crate::error::chatmail_error_t;
 use crate::guard::status;
 use crate::login::chatmail_login_t;
-use crate::pointers::{CType, Owned};
+use crate::pointers::{CType, Owned, ip_address};
 
 /// Answers logins and look-ups of users. Make one and keep it: it remembers, in at most 2 MB, which
 /// passwords it has verified, so that a repeated login costs no SHA512-CRYPT. Nothing of a mailbox is
@@ -73,11 +71,6 @@ pub unsafe extern "C" fn chatmail_auth_login(
         out.give(chatmail_login_t::try_from(login)?);
         Ok(())
     })
-}
-
-/// What is no address is not known: a login is not to fail over it.
-fn ip_address(text: &[u8]) -> Option<IpAddr> {
-    std::str::from_utf8(text).ok()?.parse().ok()
 }
 
 /// Looks an existing user up and creates nothing: for userdb and credentials look-ups. The result is

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::ptr::null_mut;
 
-use self::table::{ENFORCING, Expected, OPEN, Row, SENDER};
+use self::table::{ENFORCING, Expected, OPEN, Row};
 use crate::config::*;
 use crate::error::{CHATMAIL_OK, chatmail_error_t};
 use crate::message::*;
@@ -52,22 +52,34 @@ fn text(from_c: *const c_char) -> String {
         .to_owned()
 }
 
+/// Starts a message: where it comes from, and its envelope sender.
+type Begin = unsafe extern "C" fn(
+    *const chatmail_config_t,
+    *const u8,
+    usize,
+    *const u8,
+    usize,
+    *mut *mut chatmail_message_t,
+    *mut *mut chatmail_error_t,
+) -> i32;
+
 /// The verdict on a row fed in chunks of this size, in the words of the table.
 fn verdict(config: *const chatmail_config_t, row: &Row, message: &[u8], chunk: usize) -> Expected {
-    let direction = match row.direction.as_str() {
-        "outgoing" => CHATMAIL_OUTGOING,
-        _ => CHATMAIL_INCOMING,
+    let client = row.client.as_deref().unwrap_or_default();
+    let (begin, origin) = match row.direction.as_str() {
+        "outgoing" => (chatmail_message_new_outgoing as Begin, row.login.as_str()),
+        _ => (chatmail_message_new_incoming as Begin, client),
     };
     let ok = |status| assert_eq!(status, CHATMAIL_OK, "{row:?}");
     let (mut handle, mut verdict) = (null_mut(), null_mut());
     // SAFETY: every pointer is a live slice's, an output, or an object that these calls gave.
     unsafe {
-        let (data, len) = (SENDER.as_ptr(), SENDER.len());
-        ok(chatmail_message_new(
+        ok(begin(
             config,
-            direction,
-            data,
-            len,
+            origin.as_ptr(),
+            origin.len(),
+            row.sender.as_ptr(),
+            row.sender.len(),
             &mut handle,
             NO_ERR,
         ));

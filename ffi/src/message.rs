@@ -1,25 +1,20 @@
 //! One message on its way through the filter.
 
-use chatmail_core::filter::{Direction, MessageFilter, RawMessage};
+use chatmail_core::filter::{MessageFilter, Origin, RawMessage};
 use chatmail_core::mailbox::Mailboxes;
 
 use crate::config::chatmail_config_t;
 use crate::error::chatmail_error_t;
 use crate::guard::status;
-use crate::pointers::{CType, Owned};
+use crate::pointers::{CType, Owned, ip_address};
 use crate::verdict::chatmail_verdict_t;
-
-/// From a user of this relay: submission, authenticated.
-pub const CHATMAIL_OUTGOING: i32 = 1;
-/// To a user of this relay: port 25.
-pub const CHATMAIL_INCOMING: i32 = 2;
 
 /// One message on its way through the filter. It is never held whole: 64 KiB of memory are enough
 /// for any size.
 ///
 /// The calls come in this order:
 ///
-///     chatmail_message_new
+///     chatmail_message_new_outgoing, or chatmail_message_new_incoming
 ///     chatmail_message_recipient        once for each
 ///     either
 ///         chatmail_message_header       once for each field, in order
@@ -52,6 +47,13 @@ impl CType for chatmail_message_t {
 }
 
 impl chatmail_message_t {
+    fn new(filter: MessageFilter, mailboxes: Mailboxes) -> chatmail_message_t {
+        chatmail_message_t {
+            stage: Stage::Envelope(Box::new(filter)),
+            mailboxes,
+        }
+    }
+
     /// Takes the next step. During it the message is closed, and so it stays if a panic comes.
     fn step(
         &mut self,
@@ -83,12 +85,16 @@ impl Stage {
     }
 }
 
-/// Starts a message. `direction` is CHATMAIL_OUTGOING or CHATMAIL_INCOMING, `sender` the envelope
-/// sender with or without angle brackets, empty for the null sender of bounces.
+/// Starts a message of a user of this relay (submission).
+///
+/// `login` is the address that the user has logged in as. If it is empty the message will be
+/// refused. `sender` is the envelope sender with or without angle brackets; the message will be
+/// refused unless it is the login, in any case.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn chatmail_message_new(
+pub unsafe extern "C" fn chatmail_message_new_outgoing(
     config: *const chatmail_config_t,
-    direction: i32,
+    login: *const u8,
+    login_len: usize,
     sender: *const u8,
     sender_len: usize,
     message: *mut *mut chatmail_message_t,
@@ -97,20 +103,34 @@ pub unsafe extern "C" fn chatmail_message_new(
     status(err, || {
         let out = output!(message);
         let mailboxes = shared!(config).config.mailboxes();
-        let direction = match direction {
-            CHATMAIL_OUTGOING => Direction::Outgoing,
-            CHATMAIL_INCOMING => Direction::Incoming,
-            other => {
-                return Err(chatmail_error_t::argument(format_args!(
-                    "no direction {other}"
-                )));
-            }
-        };
-        let filter = MessageFilter::new(direction, bytes!(sender, sender_len));
-        out.give(chatmail_message_t {
-            stage: Stage::Envelope(Box::new(filter)),
-            mailboxes,
-        });
+        let login = bytes!(login, login_len);
+        let filter = MessageFilter::new(Origin::Outgoing { login }, bytes!(sender, sender_len));
+        out.give(chatmail_message_t::new(filter, mailboxes));
+        Ok(())
+    })
+}
+
+/// Starts a message of another host (port 25).
+///
+/// `client_ip` is the text of the client's IP address. Empty, or not an IP address: it is not known.
+/// `sender` is the envelope sender with or without angle brackets, empty for the null sender of
+/// reports.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn chatmail_message_new_incoming(
+    config: *const chatmail_config_t,
+    client_ip: *const u8,
+    client_ip_len: usize,
+    sender: *const u8,
+    sender_len: usize,
+    message: *mut *mut chatmail_message_t,
+    err: *mut *mut chatmail_error_t,
+) -> i32 {
+    status(err, || {
+        let out = output!(message);
+        let mailboxes = shared!(config).config.mailboxes();
+        let client = ip_address(bytes!(client_ip, client_ip_len));
+        let filter = MessageFilter::new(Origin::Incoming { client }, bytes!(sender, sender_len));
+        out.give(chatmail_message_t::new(filter, mailboxes));
         Ok(())
     })
 }
@@ -267,7 +287,7 @@ pub(crate) mod tests {
 
     pub(crate) fn half_a_message() -> chatmail_message_t {
         let domain = chatmail_core::address::MailDomain::parse("chat.test").unwrap();
-        let mut filter = MessageFilter::new(Direction::Incoming, b"");
+        let mut filter = MessageFilter::new(Origin::Incoming { client: None }, b"");
         filter.end_of_headers();
         chatmail_message_t {
             stage: Stage::Body(Box::new(filter)),

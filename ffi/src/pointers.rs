@@ -5,6 +5,8 @@
 //! checked (NULL, lengths) is checked.
 
 use std::ffi::{CStr, CString};
+#[cfg(any(feature = "auth", feature = "filter"))]
+use std::net::IpAddr;
 use std::ptr::NonNull;
 use std::slice;
 
@@ -45,6 +47,13 @@ pub(crate) unsafe fn bytes<'a>(
     // SAFETY: not NULL and of a possible length; the caller says that `len` bytes are there and stay
     // as they are during the call.
     Ok(unsafe { slice::from_raw_parts(data, len) })
+}
+
+/// The IP address of a client. Other text, and none, is an address that is not known: a mail server
+/// may not have one, and that is not an error.
+#[cfg(any(feature = "auth", feature = "filter"))]
+pub(crate) fn ip_address(text: &[u8]) -> Option<IpAddr> {
+    std::str::from_utf8(text).ok()?.parse().ok()
 }
 
 /// An object for reading. `Sync`, because several threads may do so at once.

@@ -10,7 +10,7 @@ pub const CHATMAIL_VERSION_MINOR: u32 = 1;
 pub const CHATMAIL_VERSION_PATCH: u32 = 0;
 
 /// Moves with every incompatible change, together with the number in `libchatmail.so.N`.
-pub const CHATMAIL_ABI_VERSION: u32 = 0;
+pub const CHATMAIL_ABI_VERSION: u32 = 1;
 
 const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "\0");
 

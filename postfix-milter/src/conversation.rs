@@ -31,6 +31,8 @@ struct State {
     session: Session,
     negotiated: Option<Negotiated>,
     queue_id: Option<String>,
+    /// Who has logged in, between the macros of MAIL and MAIL.
+    login: Vec<u8>,
 }
 
 /// Whether the MTA has more to say.
@@ -54,6 +56,7 @@ impl Conversation {
                 session: Session::new(route, policy),
                 negotiated: None,
                 queue_id: None,
+                login: Vec::new(),
             },
             answers: Answers::default(),
         }
@@ -126,9 +129,10 @@ impl State {
             if self.negotiated.is_some() {
                 return Err(ProtocolError::NotNegotiated);
             }
-            let unless = |answered: bool, no_reply: u32| if answered { 0 } else { no_reply };
+            let unless = |needed: bool, step: u32| if needed { 0 } else { step };
             let negotiated = offer.accept(
-                unless(route.answers_mail(), steps::NO_REPLY_MAIL)
+                unless(route.asks_for_client(), steps::NO_CONNECT)
+                    | unless(route.answers_mail(), steps::NO_REPLY_MAIL)
                     | unless(route.answers_recipients(), steps::NO_REPLY_RECIPIENT),
             )?;
             answers.negotiated(negotiated);
@@ -146,15 +150,24 @@ impl State {
             }
         };
         match command {
-            Command::Macros { queue_id } => {
+            Command::Connect(client) => {
+                self.session.connected(client);
+                go_on_unless(steps::NO_REPLY_CONNECT);
+            }
+            Command::Macros { queue_id, login } => {
                 if let Some(queue_id) = queue_id {
                     self.queue_id = readable_queue_id(queue_id);
                 }
+                self.login = login.unwrap_or_default().to_vec();
             }
-            Command::Mail(sender) => match self.session.mail(sender) {
-                None => go_on_unless(steps::NO_REPLY_MAIL),
-                Some(reply) => answers.reply(&reply.to_string()),
-            },
+            Command::Mail(sender) => {
+                // A login counts for the one command that it came with.
+                let login = std::mem::take(&mut self.login);
+                match self.session.mail(&login, sender) {
+                    None => go_on_unless(steps::NO_REPLY_MAIL),
+                    Some(reply) => answers.reply(&reply.to_string()),
+                }
+            }
             Command::Recipient(address) => {
                 match self.session.recipient(address).map_err(out_of_order)? {
                     None => go_on_unless(steps::NO_REPLY_RECIPIENT),
@@ -190,8 +203,12 @@ impl State {
                     None => return Ok(Flow::Deciding),
                 }
             }
-            Command::Abort | Command::QuitNewConnection => {
+            Command::Abort => {
                 self.session.abort();
+                self.queue_id = None;
+            }
+            Command::QuitNewConnection => {
+                self.session.connected(None);
                 self.queue_id = None;
             }
             Command::Uninteresting => answers.go_on(),

@@ -11,12 +11,13 @@ mod message;
 mod record;
 
 use std::future::{Future, poll_fn};
+use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 
-use chatmail_core::filter::{Direction, HeaderEdit, Reply};
+use chatmail_core::filter::{HeaderEdit, Origin, Reply};
 
 use crate::policy::{Policy, Refused};
 use message::{Ended, Message, Pending};
@@ -53,11 +54,16 @@ impl Route {
         self != Route::Internal
     }
 
-    /// How the content is checked.
-    fn direction(self) -> Option<Direction> {
+    /// Whether the network address of the client matters.
+    pub fn asks_for_client(self) -> bool {
+        self == Route::Incoming
+    }
+
+    /// What the check has to know; `None`: there is none.
+    fn origin(self, login: &[u8], client: Option<IpAddr>) -> Option<Origin<'_>> {
         match self {
-            Route::Outgoing => Some(Direction::Outgoing),
-            Route::Incoming => Some(Direction::Incoming),
+            Route::Outgoing => Some(Origin::Outgoing { login }),
+            Route::Incoming => Some(Origin::Incoming { client }),
             Route::Internal => None,
         }
     }
@@ -93,6 +99,8 @@ pub struct OutOfOrder;
 pub struct Session {
     route: Route,
     policy: Arc<Policy>,
+    /// The network address of the client, if it is known.
+    client: Option<IpAddr>,
     message: Option<Box<Message>>,
     pending: Option<Box<Pending>>,
 }
@@ -103,6 +111,7 @@ impl Session {
         Session {
             route,
             policy,
+            client: None,
             message: None,
             pending: None,
         }
@@ -113,9 +122,15 @@ impl Session {
         self.message.is_some() || self.pending.is_some()
     }
 
-    /// A new message from this envelope sender, instead of one that may be open. `Some`: it may
-    /// not come, and no message is open.
-    pub fn mail(&mut self, sender: &[u8]) -> Option<Reply> {
+    /// A new SMTP client, instead of one that may be there, and its network address, if it is known.
+    pub fn connected(&mut self, client: Option<IpAddr>) {
+        self.abort();
+        self.client = client;
+    }
+
+    /// A new message from this envelope sender, instead of one that may be open. `login` is who has
+    /// logged in; empty: nobody. `Some`: it may not come, and no message is open.
+    pub fn mail(&mut self, login: &[u8], sender: &[u8]) -> Option<Reply> {
         self.abort();
         if self.route.answers_mail() {
             let policy = &self.policy;
@@ -125,7 +140,8 @@ impl Session {
                 return Some(refused.reply);
             }
         }
-        self.message = Some(Box::new(Message::new(self.route, sender)));
+        let origin = self.route.origin(login, self.client);
+        self.message = Some(Box::new(Message::new(self.route, origin, sender)));
         None
     }
 

@@ -81,24 +81,36 @@ fn message(name: &str) -> Vec<u8> {
     row.expect("in the corpus").message()
 }
 
-/// Runs all rows of one direction and recipient, and gives each to `judge`.
+/// The options that say where a message comes from and where it goes.
+fn envelope(row: &Row) -> Vec<String> {
+    let mut options = vec![
+        format!("--{}", row.direction),
+        format!("--sender={}", row.sender),
+        format!("--recipient={}", row.recipient),
+    ];
+    match (row.direction.as_str(), &row.client) {
+        ("outgoing", _) => options.push(format!("--login={}", row.login)),
+        (_, Some(client)) => options.push(format!("--client={client}")),
+        (_, None) => {}
+    }
+    options
+}
+
+/// Runs all rows of one envelope together, and gives each to `judge`.
 fn all_rows(change: impl Fn(&Row) -> Vec<u8>, mut judge: impl FnMut(&Row, &[u8], &Value)) {
     let host = Host::new();
     let rows = corpus::rows();
-    let envelope = |row: &Row| (row.direction.clone(), row.recipient.clone());
     let mut seen = 0;
-    for (direction, recipient) in rows.iter().map(envelope).collect::<BTreeSet<_>>() {
-        let same = |row: &&Row| envelope(row) == (direction.clone(), recipient.clone());
+    for envelope in rows.iter().map(envelope).collect::<BTreeSet<_>>() {
+        let same = |row: &&Row| envelope == self::envelope(row);
         let rows: Vec<&Row> = rows.iter().filter(same).collect();
         let files: Vec<PathBuf> = rows
             .iter()
             .map(|row| host.file(&row.name, change(row)))
             .collect();
         let output = command()
-            .arg(format!("--{direction}"))
-            .args(["--json", "--sender", corpus::SENDER, "--recipient"])
-            .arg(&recipient)
-            .arg("--config")
+            .args(&envelope)
+            .args(["--json", "--config"])
             .arg(host.path("chatmail.ini"))
             .args(&files)
             .output()
@@ -116,7 +128,7 @@ fn all_rows(change: impl Fn(&Row) -> Vec<u8>, mut judge: impl FnMut(&Row, &[u8],
         assert_eq!(output.status.code(), Some(i32::from(refused)));
         for ((row, file), line) in rows.iter().zip(&files).zip(&lines) {
             assert_eq!(line["file"], file.to_string_lossy().as_ref());
-            assert_eq!(line["direction"], direction);
+            assert_eq!(line["direction"], *row.direction);
             judge(row, &std::fs::read(file).expect("as before"), line);
             seen += 1;
         }
@@ -203,8 +215,7 @@ fn every_refusal_is_explained_in_words() {
         }
         let file = host.file(&row.name, row.message());
         let output = command()
-            .arg(format!("--{}", row.direction))
-            .args(["--sender", corpus::SENDER])
+            .args(envelope(&row))
             .arg(&file)
             .output()
             .expect("chatmail runs");
@@ -237,6 +248,12 @@ fn the_sender_of_outgoing_mail_is_the_address_in_from_unless_another_is_given() 
     assert_eq!(code, Some(1));
     let reply = "  reply: 500 Invalid FROM <alice@chat.test> for <eve@chat.test>\n";
     assert!(text.contains(reply), "{text}");
+    // And the login is the sender.
+    let (code, text) = run(&["--outgoing", "--login", "eve@chat.test"]);
+    assert_eq!(code, Some(1));
+    let reply = "  reply: 553 5.7.1 <alice@chat.test>: Sender address rejected: not owned by user eve@chat.test\n";
+    assert!(text.contains(reply), "{text}");
+    assert!(text.contains("  where: envelope\n"), "{text}");
 }
 
 #[test]
@@ -312,6 +329,12 @@ fn exit_codes_are_those_of_the_manual() {
     assert_eq!(code(&[&directory]), Some(66));
     assert_eq!(code(&[]), Some(64));
     assert_eq!(code(&[incoming, outgoing, &good]), Some(64));
+    let [login, alice, client, loopback] =
+        ["--login", corpus::SENDER, "--client", "127.0.0.1"].map(OsStr::new);
+    assert_eq!(code(&[incoming, login, alice, &good]), Some(64));
+    assert_eq!(code(&[outgoing, client, loopback, &good]), Some(64));
+    assert_eq!(code(&[client, alice, &good]), Some(64));
+    assert_eq!(code(&[client, loopback, &good]), Some(0));
     assert_eq!(code(&[config, &bad, &good]), Some(78));
     assert_eq!(code(&[config, &absent, &good]), Some(78));
 

@@ -19,8 +19,8 @@
 //! carries any text one likes, and clients transfer keys in other ways today. Nor do read receipts
 //! in clear, inline PGP, or S/MIME.
 //!
-//! All of them have one From field with one address. What has not, and outgoing mail from another
-//! address than the envelope sender, is refused whatever else it is.
+//! All of them have one From field with one address. Outgoing mail has the login as its envelope
+//! sender, and the envelope sender in From. Anything else is refused, whatever its content.
 //!
 //! # Map
 //!
@@ -38,14 +38,15 @@
 //!
 //! ```
 //! use chatmail_core::address::MailDomain;
-//! use chatmail_core::filter::{Direction, MessageFilter, Verdict};
+//! use chatmail_core::filter::{MessageFilter, Origin, Verdict};
 //! use chatmail_core::mailbox::Mailboxes;
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let domain = MailDomain::parse("chat.test").ok_or("no domain")?;
 //! let mailboxes = Mailboxes::new("/home/vmail/mail/chat.test".into(), domain);
 //!
-//! let mut message = MessageFilter::new(Direction::Outgoing, b"alice@chat.test");
+//! let alice = b"alice@chat.test";
+//! let mut message = MessageFilter::new(Origin::Outgoing { login: alice }, alice);
 //! message.recipient(b"bob@chat.test");
 //! message.header(b"From", b" alice@chat.test");
 //! message.header(b"Content-Type", b" text/plain");
@@ -70,6 +71,7 @@ pub mod limits;
 mod mime;
 mod multipart;
 mod openpgp;
+mod origin;
 mod part;
 mod policy;
 pub mod rate;
@@ -81,6 +83,7 @@ mod tests;
 mod verdict;
 
 use std::io;
+use std::net::IpAddr;
 
 use crate::address::Address;
 use crate::mailbox::Mailboxes;
@@ -89,6 +92,7 @@ use body::Body;
 use headers::Header;
 use multipart::{Content, Multipart};
 
+pub use origin::Origin;
 pub use raw::RawMessage;
 pub use reply::Reply;
 pub use verdict::{
@@ -103,6 +107,11 @@ pub use verdict::{
 #[derive(Debug)]
 pub struct MessageFilter {
     direction: Direction,
+    /// Why the envelope is refused, whatever the message says.
+    envelope: Result<(), Refusal>,
+    /// Of incoming mail, if it is known.
+    #[expect(dead_code, reason = "no rule needs it yet")]
+    client: Option<IpAddr>,
     sender: Vec<u8>,
     recipients: Recipients,
     header: Header,
@@ -130,10 +139,13 @@ struct Recipients {
 
 impl MessageFilter {
     /// A message with this envelope sender, with or without angle brackets; empty is the null
-    /// sender.
-    pub fn new(direction: Direction, sender: &[u8]) -> MessageFilter {
+    /// sender. What [`Origin::check_sender`] says of it becomes the verdict.
+    pub fn new(origin: Origin<'_>, sender: &[u8]) -> MessageFilter {
+        let direction = origin.direction();
         MessageFilter {
             direction,
+            envelope: origin.check_sender(sender).map_err(Refusal::of_envelope),
+            client: origin.client(),
             sender: bare(sender).to_vec(),
             recipients: Recipients::default(),
             header: Header::new(direction),
@@ -199,7 +211,7 @@ impl MessageFilter {
     pub fn finish(mut self, mailboxes: &Mailboxes) -> Result<Verdict, Undecided> {
         self.end_of_headers();
         let outgoing = self.direction == Direction::Outgoing;
-        let checked = self.header.check_size();
+        let checked = self.envelope.and_then(|()| self.header.check_size());
         if let Err(refusal) = checked.and_then(|()| self.header.check_author(&self.sender)) {
             return Ok(Verdict::Refused(refusal));
         }

@@ -81,6 +81,14 @@ impl Reason {
     /// The SMTP reply to a message refused for this reason.
     pub fn reply(&self) -> Reply {
         match self {
+            // RFC 4954 section 6.
+            Reason::NotLoggedIn => Reply::new(530, Some("5.7.0"), "Authentication required"),
+            // As Postfix answers `reject_sender_login_mismatch`.
+            Reason::SenderMismatch { sender, login } => Reply::new(
+                553,
+                Some("5.7.1"),
+                format!("<{sender}>: Sender address rejected: not owned by user {login}"),
+            ),
             Reason::InvalidFrom(shown) => {
                 Reply::new(500, None, format!("Invalid FROM header: {shown}"))
             }
@@ -127,6 +135,17 @@ mod tests {
                 envelope: "alice@chat.test".into()
             }),
             "500 Invalid FROM <eve@chat.test> for <alice@chat.test>"
+        );
+        assert_eq!(
+            line(Reason::SenderMismatch {
+                sender: "eve@chat.test".into(),
+                login: "alice@chat.test".into()
+            }),
+            "553 5.7.1 <eve@chat.test>: Sender address rejected: not owned by user alice@chat.test"
+        );
+        assert_eq!(
+            line(Reason::NotLoggedIn),
+            "530 5.7.0 Authentication required"
         );
         assert_eq!(
             line(Reason::InvalidFrom("nobody".into())),

@@ -37,9 +37,19 @@ fn nowhere() -> Mailboxes {
     Mailboxes::new("/nonexistent".into(), domain)
 }
 
+const ALICE: &[u8] = b"alice@chat.test";
+
+/// Alice is logged in, or it is not known which host sends the message.
+fn origin(direction: Direction) -> Origin<'static> {
+    match direction {
+        Direction::Outgoing => Origin::Outgoing { login: ALICE },
+        Direction::Incoming => Origin::Incoming { client: None },
+    }
+}
+
 /// The verdict on an encrypted message with these fields beside From and Content-Type.
 fn with_fields(direction: Direction, fields: &[(&str, &str)]) -> Verdict {
-    let mut filter = MessageFilter::new(direction, b"alice@chat.test");
+    let mut filter = MessageFilter::new(origin(direction), ALICE);
     filter.recipient(b"bob@chat.test");
     filter.header(b"From", b"<alice@chat.test>");
     for (name, value) in fields {
@@ -278,7 +288,7 @@ proptest! {
 #[test]
 fn a_message_from_somebody_else_is_refused_with_both_addresses() {
     let reply = |sender: &[u8], from: &[&[u8]]| {
-        let mut filter = MessageFilter::new(Direction::Outgoing, sender);
+        let mut filter = MessageFilter::new(origin(Direction::Outgoing), sender);
         for value in from {
             filter.header(b"From", value);
         }
@@ -289,17 +299,26 @@ fn a_message_from_somebody_else_is_refused_with_both_addresses() {
             Verdict::Refused(refusal) => refusal.reply().to_string(),
         }
     };
-    let alice: &[u8] = b"alice@chat.test";
+    let alice = ALICE;
     assert_eq!(reply(alice, &[b" Alice <Alice@Chat.Test>"]), "accepted");
     assert_eq!(reply(b"<alice@chat.test>", &[alice]), "accepted");
     assert_eq!(
         reply(alice, &[b"Eve <eve@chat.test>"]),
         "500 Invalid FROM <eve@chat.test> for <alice@chat.test>"
     );
-    assert_eq!(
-        reply(b"", &[alice]),
-        "500 Invalid FROM <alice@chat.test> for <>"
-    );
+    for (sender, from) in [
+        ("", ""),
+        ("eve@chat.test", ""),
+        ("eve@chat.test", "eve@chat.test"),
+    ] {
+        // The envelope is refused whatever else is wrong.
+        assert_eq!(
+            reply(sender.as_bytes(), &[from.as_bytes()]),
+            format!(
+                "553 5.7.1 <{sender}>: Sender address rejected: not owned by user alice@chat.test"
+            )
+        );
+    }
     assert_eq!(
         reply(alice, &[b" eve@chat.test, alice@chat.test"]),
         "500 Invalid FROM header: eve@chat.test, alice@chat.test"
@@ -309,11 +328,24 @@ fn a_message_from_somebody_else_is_refused_with_both_addresses() {
 }
 
 #[test]
+fn a_message_without_a_login_is_refused_whatever_it_is() {
+    let mut filter = MessageFilter::new(Origin::Outgoing { login: b"" }, ALICE);
+    filter.header(b"From", b"<alice@chat.test>");
+    filter.header(b"Content-Type", ENCRYPTED.as_bytes());
+    filter.body(&encrypted_body());
+    let Verdict::Refused(refusal) = filter.finish(&nowhere()).expect("decided") else {
+        panic!("a stranger sends");
+    };
+    assert_eq!(refusal.reason, Reason::NotLoggedIn);
+    assert_eq!(refusal.to_string(), "not-logged-in (envelope, offset 0)");
+}
+
+#[test]
 fn every_message_that_passes_has_one_author_whom_the_verdict_names() {
     let directory = tempfile::tempdir().expect("directory");
     let mailboxes = mailboxes(&directory, &[("open@chat.test", &["password"])]);
     let finish = |direction, from: &[&str], others: &[(&str, &str)], body: &[u8]| {
-        let mut filter = MessageFilter::new(direction, b"alice@chat.test");
+        let mut filter = MessageFilter::new(origin(direction), ALICE);
         filter.recipient(b"open@chat.test");
         for value in from {
             filter.header(b"From", value.as_bytes());
@@ -384,7 +416,7 @@ fn every_message_that_passes_has_one_author_whom_the_verdict_names() {
 
 /// The verdict on incoming cleartext to these recipients.
 fn cleartext(mailboxes: &Mailboxes, recipients: &[&str]) -> Result<Verdict, Undecided> {
-    let mut filter = MessageFilter::new(Direction::Incoming, b"");
+    let mut filter = MessageFilter::new(origin(Direction::Incoming), b"");
     for recipient in recipients {
         filter.recipient(recipient.as_bytes());
     }
@@ -482,7 +514,7 @@ fn a_header_over_its_limits_is_refused_in_both_directions() {
 
 #[test]
 fn a_field_after_the_body_has_begun_is_refused() {
-    let mut filter = MessageFilter::new(Direction::Incoming, b"");
+    let mut filter = MessageFilter::new(origin(Direction::Incoming), b"");
     filter.header(b"From", b"<eve@example.org>");
     filter.header(b"Content-Type", ENCRYPTED.as_bytes());
     filter.body(&encrypted_body());
@@ -495,7 +527,7 @@ fn a_field_after_the_body_has_begun_is_refused() {
 
 #[test]
 fn a_refusal_says_where_it_stopped_and_repeats_nothing() {
-    let mut filter = MessageFilter::new(Direction::Incoming, b"");
+    let mut filter = MessageFilter::new(origin(Direction::Incoming), b"");
     filter.header(b"From", b"<eve@example.org>");
     filter.header(b"Content-Type", ENCRYPTED.as_bytes());
     let body = String::from_utf8(encrypted_body()).expect("ascii");
@@ -531,7 +563,7 @@ fn an_error_at_the_end_of_the_ciphertext_is_found_at_the_same_line_however_it_co
     let (_, tail) = tail.split_once("\r\n").expect("line");
     let body = format!("{head}{lines}{tail}");
     let refusal = |step: usize| {
-        let mut filter = MessageFilter::new(Direction::Incoming, b"");
+        let mut filter = MessageFilter::new(origin(Direction::Incoming), b"");
         filter.header(b"From", b"<eve@example.org>");
         filter.header(b"Content-Type", ENCRYPTED.as_bytes());
         for chunk in body.as_bytes().chunks(step) {

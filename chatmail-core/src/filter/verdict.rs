@@ -93,11 +93,19 @@ pub struct Refusal {
     /// The piece of the message in which it was broken.
     pub part: Part,
     /// In the body: bytes from its start to the line that breaks the rule. In the header: the
-    /// number of the field, from 1; 0 for the header as a whole.
+    /// number of the field, from 1; 0 for the header as a whole, and in the envelope.
     pub offset: u64,
 }
 
 impl Refusal {
+    pub(super) fn of_envelope(reason: Reason) -> Refusal {
+        Refusal {
+            reason,
+            part: Part::Envelope,
+            offset: 0,
+        }
+    }
+
     /// The SMTP reply for this refusal.
     pub fn reply(&self) -> Reply {
         self.reason.reply()
@@ -120,6 +128,8 @@ impl fmt::Display for Refusal {
 /// A piece of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Part {
+    /// The envelope, which is not in the message.
+    Envelope,
     /// The message header.
     Header,
     /// The body outside of its parts: preamble, delimiters, epilogue.
@@ -131,6 +141,7 @@ pub enum Part {
 impl fmt::Display for Part {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Part::Envelope => f.write_str("envelope"),
             Part::Header => f.write_str("header"),
             Part::Body => f.write_str("body"),
             Part::BodyPart(number) => write!(f, "part {number}"),
@@ -142,6 +153,15 @@ impl fmt::Display for Part {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Reason {
+    /// Outgoing: the client has not logged in.
+    NotLoggedIn,
+    /// Outgoing: the envelope sender is not the login.
+    SenderMismatch {
+        /// The envelope sender.
+        sender: String,
+        /// The address that the user has logged in as.
+        login: String,
+    },
     /// No From field, more than one, or not exactly one plain address in it. Holds what the reply
     /// shows.
     InvalidFrom(String),
@@ -194,6 +214,8 @@ impl Reason {
     /// A short name for logs and the corpus.
     pub fn name(&self) -> &'static str {
         match self {
+            Reason::NotLoggedIn => "not-logged-in",
+            Reason::SenderMismatch { .. } => "sender-mismatch",
             Reason::InvalidFrom(_) => "invalid-from",
             Reason::FromMismatch { .. } => "from-mismatch",
             Reason::HeaderTooLarge => "header-too-large",

@@ -5,7 +5,9 @@
 use std::sync::LazyLock;
 
 use chatmail_core::address::MailDomain;
-use chatmail_core::filter::{Class, Direction, MessageFilter, RawMessage, Refusal, Verdict};
+use chatmail_core::filter::{
+    Class, Direction, MessageFilter, Origin, RawMessage, Refusal, Verdict,
+};
 use chatmail_core::mailbox::Mailboxes;
 
 /// Mailboxes of `bob@chat.test`, who enforces encryption, and `open@chat.test`, who does not.
@@ -59,6 +61,17 @@ pub fn delta_chat(armor: &str) -> Vec<u8> {
     .into_bytes()
 }
 
+/// Envelope sender and login unless a test says something else.
+pub const ALICE: &[u8] = b"alice@chat.test";
+
+/// Alice is logged in, or it is not known which host sends the message.
+pub fn origin(direction: Direction) -> Origin<'static> {
+    match direction {
+        Direction::Outgoing => Origin::Outgoing { login: ALICE },
+        Direction::Incoming => Origin::Incoming { client: None },
+    }
+}
+
 /// The verdict on a raw message from Alice, fed in chunks that end at `cuts` (ascending).
 pub fn verdict_cut(
     direction: Direction,
@@ -66,8 +79,13 @@ pub fn verdict_cut(
     message: &[u8],
     cuts: &[usize],
 ) -> Verdict {
-    let mut filter = MessageFilter::new(direction, b"alice@chat.test");
+    let mut filter = MessageFilter::new(origin(direction), ALICE);
     filter.recipient(recipient.as_bytes());
+    filtered(filter, message, cuts)
+}
+
+/// The verdict of a filter that knows the envelope, fed in chunks that end at `cuts` (ascending).
+pub fn filtered(filter: MessageFilter, message: &[u8], cuts: &[usize]) -> Verdict {
     let mut raw = RawMessage::new(filter);
     let mut start = 0;
     for &cut in cuts {

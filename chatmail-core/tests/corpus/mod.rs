@@ -9,7 +9,7 @@
 
 use std::path::{Path, PathBuf};
 
-/// Envelope sender of every row, whatever the message says.
+/// Envelope sender and login of a row that says nothing else.
 pub const SENDER: &str = "alice@chat.test";
 /// A recipient whose mailbox enforces encryption.
 pub const ENFORCING: &str = "bob@chat.test";
@@ -25,6 +25,12 @@ pub struct Row {
     pub name: String,
     /// `outgoing` or `incoming`. A line of the table with `both` becomes two rows.
     pub direction: String,
+    /// Envelope sender; empty for the null sender.
+    pub sender: String,
+    /// Who is logged in, for outgoing mail; empty if nobody is.
+    pub login: String,
+    /// The network address of the client, for incoming mail; `None` if it is not known.
+    pub client: Option<String>,
     /// Envelope recipient.
     pub recipient: String,
     /// The class (`encrypted`, …) of a message that passes; the reason of one that does not.
@@ -71,15 +77,25 @@ pub fn rows() -> Vec<Row> {
             continue;
         }
         let columns: Vec<&str> = line.split('\t').collect();
-        let [name, directions, recipient, expected, note] = columns[..] else {
+        let [name, origin, recipient, expected, note] = columns[..] else {
             panic!("verdicts.tsv: five columns are needed: {line}");
         };
-        let directions: &[&str] = match directions {
-            "both" => &["outgoing", "incoming"],
-            "outgoing" => &["outgoing"],
-            "incoming" => &["incoming"],
+        let mut words = origin.split(' ');
+        let directions: &[&str] = match words.next() {
+            Some("both") => &["outgoing", "incoming"],
+            Some("outgoing") => &["outgoing"],
+            Some("incoming") => &["incoming"],
             _ => panic!("verdicts.tsv: no direction: {line}"),
         };
+        let (mut sender, mut login, mut client) = (SENDER, SENDER, None);
+        for word in words {
+            match word.split_once('=') {
+                Some(("sender", address)) => sender = address,
+                Some(("login", address)) => login = address,
+                Some(("client", address)) => client = Some(address),
+                _ => panic!("verdicts.tsv: no origin: {line}"),
+            }
+        }
         let expected = match expected.split_once(' ') {
             Some(("accept", class)) => Expected::Accepted(class.to_owned()),
             Some(("refuse", reason)) => Expected::Refused(reason.to_owned()),
@@ -88,6 +104,9 @@ pub fn rows() -> Vec<Row> {
         rows.extend(directions.iter().map(|direction| Row {
             name: name.to_owned(),
             direction: (*direction).to_owned(),
+            sender: sender.to_owned(),
+            login: login.to_owned(),
+            client: client.map(str::to_owned),
             recipient: recipient.to_owned(),
             expected: expected.clone(),
             note: note.to_owned(),

@@ -15,7 +15,9 @@ mod readers;
 use std::sync::LazyLock;
 
 use chatmail_core::address::MailDomain;
-use chatmail_core::filter::{Accepted, Class, Direction, MessageFilter, RawMessage, Verdict};
+use chatmail_core::filter::{
+    Accepted, Class, Direction, MessageFilter, Origin, RawMessage, Verdict,
+};
 use chatmail_core::mailbox::Mailboxes;
 
 /// Envelope sender of every message.
@@ -117,13 +119,23 @@ fn mailboxes() -> &'static Mailboxes {
     &MAILBOXES
 }
 
+/// Alice is logged in, or it is not known which host sends the message.
+fn origin(direction: Direction) -> Origin<'static> {
+    match direction {
+        Direction::Outgoing => Origin::Outgoing {
+            login: SENDER.as_bytes(),
+        },
+        Direction::Incoming => Origin::Incoming { client: None },
+    }
+}
+
 /// The verdict on a message from Alice that comes at once.
 pub fn whole(direction: Direction, message: &[u8]) -> Verdict {
     in_pieces(direction, message, &[])
 }
 
 fn in_pieces(direction: Direction, message: &[u8], cuts: &[usize]) -> Verdict {
-    let filter = MessageFilter::new(direction, SENDER.as_bytes());
+    let filter = MessageFilter::new(origin(direction), SENDER.as_bytes());
     let mut raw = RawMessage::new(filter);
     let mut start = 0;
     for &cut in cuts {
@@ -183,7 +195,7 @@ fn as_fields(direction: Direction, message: &[u8]) -> Option<Verdict> {
             _ => fields.push(line.to_vec()),
         }
     }
-    let mut filter = MessageFilter::new(direction, SENDER.as_bytes());
+    let mut filter = MessageFilter::new(origin(direction), SENDER.as_bytes());
     for field in &fields {
         let colon = field.iter().position(|&byte| byte == b':')?;
         let (name, value) = field.split_at(colon);

@@ -103,7 +103,8 @@ mod every_function {
             metadata::chatmail_metadata_get(null(), n(), 0, n(), 0, null_mut(), e());
             metadata::chatmail_metadata_set(null(), n(), 0, n(), 0, n(), 0, null_mut(), e());
             push::chatmail_push_notify(null(), n(), 0, n(), 0, null_mut(), e());
-            message::chatmail_message_new(null(), 0, n(), 0, null_mut(), e());
+            message::chatmail_message_new_outgoing(null(), n(), 0, n(), 0, null_mut(), e());
+            message::chatmail_message_new_incoming(null(), n(), 0, n(), 0, null_mut(), e());
             message::chatmail_message_recipient(null_mut(), n(), 0, e());
             message::chatmail_message_header(null_mut(), n(), 0, n(), 0, e());
             message::chatmail_message_end_of_headers(null_mut(), e());

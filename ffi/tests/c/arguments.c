@@ -68,7 +68,8 @@ static void a_null_object_is_an_argument_error(void)
     CHECK_ARGUMENT(
         chatmail_metadata_set(NULL, BYTES("a"), BYTES("b"), BYTES("c"), &answer, &err));
     CHECK_ARGUMENT(chatmail_push_notify(NULL, BYTES("a"), BYTES("b"), &spooled, &err));
-    CHECK_ARGUMENT(chatmail_message_new(NULL, CHATMAIL_OUTGOING, BYTES("a"), &message, &err));
+    CHECK_ARGUMENT(chatmail_message_new_outgoing(NULL, BYTES("a"), BYTES("a"), &message, &err));
+    CHECK_ARGUMENT(chatmail_message_new_incoming(NULL, BYTES("::1"), BYTES("a"), &message, &err));
     CHECK_ARGUMENT(chatmail_message_recipient(NULL, BYTES("a"), &err));
     CHECK_ARGUMENT(chatmail_message_header(NULL, BYTES("a"), BYTES("b"), &err));
     CHECK_ARGUMENT(chatmail_message_end_of_headers(NULL, &err));
@@ -109,7 +110,8 @@ static void a_null_output_is_an_argument_error(const chatmail_config_t *config)
     CHECK_ARGUMENT(
         chatmail_metadata_set(config, BYTES("a"), BYTES("b"), BYTES("c"), NULL, &err));
     CHECK_ARGUMENT(chatmail_push_notify(config, BYTES("a"), BYTES("b"), NULL, &err));
-    CHECK_ARGUMENT(chatmail_message_new(config, CHATMAIL_OUTGOING, BYTES("a"), NULL, &err));
+    CHECK_ARGUMENT(chatmail_message_new_outgoing(config, BYTES("a"), BYTES("a"), NULL, &err));
+    CHECK_ARGUMENT(chatmail_message_new_incoming(config, BYTES("::1"), BYTES("a"), NULL, &err));
 }
 
 static void odd_bytes_are_an_argument_error(const chatmail_config_t *config)
@@ -130,14 +132,18 @@ static void odd_bytes_are_an_argument_error(const chatmail_config_t *config)
     CHECK(other == NULL);
 }
 
-static void a_code_that_does_not_exist_is_an_argument_error(const chatmail_config_t *config)
+static void a_client_without_an_ip_address_is_not_an_error(const chatmail_config_t *config)
 {
+    const char *const not_known[] = {"", "unknown", "[::1]"};
     chatmail_error_t *err = NULL;
-    chatmail_message_t *message = NULL;
-    CHECK_ARGUMENT(chatmail_message_new(config, 0, BYTES("a"), &message, &err));
-    CHECK_ARGUMENT(chatmail_message_new(config, 3, BYTES("a"), &message, &err));
-    CHECK_ARGUMENT(chatmail_message_new(config, -1, BYTES("a"), &message, &err));
-    CHECK(message == NULL);
+    size_t i;
+    for (i = 0; i < 3; i++) {
+        chatmail_message_t *message = NULL;
+        CHECK_OK(chatmail_message_new_incoming(config, BYTES(not_known[i]), NULL, 0, &message,
+                                               &err));
+        CHECK(message != NULL);
+        chatmail_message_free(message);
+    }
 }
 
 void odd_arguments(const chatmail_config_t *config)
@@ -147,5 +153,5 @@ void odd_arguments(const chatmail_config_t *config)
     a_null_object_is_an_argument_error();
     a_null_output_is_an_argument_error(config);
     odd_bytes_are_an_argument_error(config);
-    a_code_that_does_not_exist_is_an_argument_error(config);
+    a_client_without_an_ip_address_is_not_an_error(config);
 }

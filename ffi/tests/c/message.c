@@ -39,14 +39,26 @@ static const char encrypted[] =
     "\r\n"
     "--frontier--\r\n";
 
-static chatmail_message_t *new_message(const chatmail_config_t *config, int32_t direction,
-                                       const char *sender, const char *recipient)
+/* Of Alice, who has logged in, to somebody elsewhere. */
+static chatmail_message_t *outgoing(const chatmail_config_t *config, const char *sender)
 {
     chatmail_error_t *err = NULL;
     chatmail_message_t *message = NULL;
-    CHECK_OK(chatmail_message_new(config, direction, BYTES(sender), &message, &err));
+    CHECK_OK(chatmail_message_new_outgoing(config, BYTES(ALICE), BYTES(sender), &message, &err));
     CHECK(message != NULL);
-    CHECK_OK(chatmail_message_recipient(message, BYTES(recipient), &err));
+    CHECK_OK(chatmail_message_recipient(message, BYTES("bob@other.test"), &err));
+    return message;
+}
+
+/* To Alice. */
+static chatmail_message_t *incoming(const chatmail_config_t *config, const char *sender)
+{
+    chatmail_error_t *err = NULL;
+    chatmail_message_t *message = NULL;
+    CHECK_OK(chatmail_message_new_incoming(config, BYTES("192.0.2.1"), BYTES(sender), &message,
+                                           &err));
+    CHECK(message != NULL);
+    CHECK_OK(chatmail_message_recipient(message, BYTES(ALICE), &err));
     return message;
 }
 
@@ -93,8 +105,7 @@ static void an_encrypted_message_passes_with_a_cleaned_header(const chatmail_con
 {
     size_t chunk;
     for (chunk = 1; chunk <= sizeof(encrypted); chunk = chunk * 3 + 1) {
-        chatmail_message_t *message =
-            new_message(config, CHATMAIL_OUTGOING, ALICE, "bob@other.test");
+        chatmail_message_t *message = outgoing(config, ALICE);
         feed(message, encrypted, chunk);
         chatmail_verdict_t *verdict = finish(message);
         CHECK_NULL(chatmail_verdict_reason(verdict));
@@ -124,17 +135,32 @@ static void expect_refused(chatmail_verdict_t *verdict, const char *reply)
 
 static void a_cleartext_message_is_refused_with_523(const chatmail_config_t *config)
 {
-    chatmail_message_t *message = new_message(config, CHATMAIL_OUTGOING, ALICE, "bob@other.test");
+    chatmail_message_t *message = outgoing(config, ALICE);
     feed(message, "Attack at dawn.\r\n", 7);
     expect_refused(finish(message), "523 Encryption Needed: Invalid Unencrypted Mail");
 }
 
 static void a_user_cannot_write_in_the_name_of_another(const chatmail_config_t *config)
 {
-    chatmail_message_t *message =
-        new_message(config, CHATMAIL_OUTGOING, "bob123456@chat.test", "bob@other.test");
+    chatmail_error_t *err = NULL;
+    chatmail_message_t *message = outgoing(config, "bob123456@chat.test");
     feed(message, encrypted, 4096);
-    expect_refused(finish(message), "500 Invalid FROM <" ALICE "> for <bob123456@chat.test>");
+    expect_refused(finish(message), "553 5.7.1 <bob123456@chat.test>: Sender address rejected: "
+                                    "not owned by user " ALICE);
+
+    message = outgoing(config, ALICE);
+    CHECK_OK(chatmail_message_header(message, BYTES("From"), BYTES(" bob123456@chat.test"), &err));
+    CHECK_OK(chatmail_message_end_of_headers(message, &err));
+    expect_refused(finish(message), "500 Invalid FROM <bob123456@chat.test> for <" ALICE ">");
+}
+
+static void without_a_login_nobody_sends(const chatmail_config_t *config)
+{
+    chatmail_error_t *err = NULL;
+    chatmail_message_t *message = NULL;
+    CHECK_OK(chatmail_message_new_outgoing(config, NULL, 0, BYTES(ALICE), &message, &err));
+    feed(message, encrypted, 4096);
+    expect_refused(finish(message), "530 5.7.0 Authentication required");
 }
 
 static void cleartext_comes_in_only_where_the_recipient_allows_it(const chatmail_config_t *config)
@@ -146,12 +172,12 @@ static void cleartext_comes_in_only_where_the_recipient_allows_it(const chatmail
     chatmail_verdict_t *verdict;
     size_t i;
 
-    message = new_message(config, CHATMAIL_INCOMING, "news@other.test", ALICE);
+    message = incoming(config, "news@other.test");
     CHECK_OK(chatmail_message_write(message, BYTES(raw), &err));
     expect_refused(finish(message), "523 Encryption Needed: Invalid Unencrypted Mail");
 
     CHECK(unlink(marker) == 0);
-    message = new_message(config, CHATMAIL_INCOMING, "news@other.test", ALICE);
+    message = incoming(config, "news@other.test");
     for (i = 0; i < strlen(raw); i++)
         CHECK_OK(chatmail_message_write(message, (const uint8_t *)raw + i, 1, &err));
     verdict = finish(message);
@@ -164,7 +190,7 @@ static void calls_out_of_order_are_errors_and_change_nothing(const chatmail_conf
 {
     chatmail_error_t *err = NULL;
     chatmail_verdict_t *verdict = NULL;
-    chatmail_message_t *message = new_message(config, CHATMAIL_OUTGOING, ALICE, "bob@other.test");
+    chatmail_message_t *message = outgoing(config, ALICE);
 
     CHECK_FAILS(chatmail_message_body(message, BYTES("x"), &err), CHATMAIL_ERROR_STATE);
     CHECK_FAILS(chatmail_message_finish(message, &verdict, &err), CHATMAIL_ERROR_STATE);
@@ -188,7 +214,7 @@ static void calls_out_of_order_are_errors_and_change_nothing(const chatmail_conf
     chatmail_message_free(message);
 
     /* Half a message can be left. */
-    message = new_message(config, CHATMAIL_INCOMING, "", ALICE);
+    message = incoming(config, "");
     CHECK_OK(chatmail_message_write(message, BYTES("From: MAILER"), &err));
     CHECK_FAILS(chatmail_message_header(message, BYTES("X"), BYTES("y"), &err),
                 CHATMAIL_ERROR_STATE);
@@ -200,6 +226,7 @@ void messages(const chatmail_config_t *config)
     an_encrypted_message_passes_with_a_cleaned_header(config);
     a_cleartext_message_is_refused_with_523(config);
     a_user_cannot_write_in_the_name_of_another(config);
+    without_a_login_nobody_sends(config);
     calls_out_of_order_are_errors_and_change_nothing(config);
     cleartext_comes_in_only_where_the_recipient_allows_it(config);
     CHECK(strncmp(chatmail_temporary_reply(), "451 4.3.0 ", 10) == 0);

@@ -71,7 +71,7 @@ fn relay(dir: &Path) {
 fn with_shared_library(dir: &Path) -> PathBuf {
     let program = dir.join("with-shared-library");
     // Found under its SONAME, as on an installed system.
-    let shared = dir.join("libchatmail.so.0");
+    let shared = dir.join("libchatmail.so.1");
     unix::fs::symlink(&built().shared, &shared).unwrap();
     compile(
         &program,

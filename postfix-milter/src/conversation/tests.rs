@@ -37,10 +37,11 @@ fn frame(command: u8, payload: &[u8]) -> Vec<u8> {
 fn before_negotiation_there_is_nothing_but_an_end() {
     assert_eq!(talk(&frame(b'Q', b""), &[]), (vec![], Ok(Flow::Closed)));
     for command in b"MRLNETACHDK" {
-        let payload: &[u8] = if b"MRL".contains(command) {
-            b"a\0b\0"
-        } else {
-            b""
+        let payload: &[u8] = match command {
+            b'M' | b'R' | b'L' => b"a\0b\0",
+            b'C' => b"a\0U",
+            b'D' => b"M",
+            _ => b"",
         };
         let (answers, end) = talk(&frame(*command, payload), &[]);
         assert!(answers.is_empty());
@@ -82,7 +83,9 @@ fn a_queue_id_is_no_place_for_other_text() {
 /// Frames as an MTA sends them, in an order that only sometimes makes sense.
 fn frames() -> impl Strategy<Value = Vec<u8>> {
     let frame = prop_oneof![
+        4 => Just(frame(b'D', b"M{auth_authen}\0alice@chat.test\0")),
         4 => Just(frame(b'M', b"<alice@chat.test>\0")),
+        2 => Just(frame(b'C', b"mx.test\x004\0\x19192.0.2.1\0")),
         4 => Just(frame(b'R', b"<bob@chat.test>\0")),
         4 => Just(frame(b'L', b"From\0alice@chat.test\0")),
         4 => Just(frame(b'N', b"")),

@@ -1,5 +1,7 @@
 //! Commands of the MTA.
 
+use std::net::IpAddr;
+
 use super::ProtocolError;
 use super::negotiation::Offer;
 
@@ -24,11 +26,15 @@ const UNKNOWN: u8 = b'U';
 pub enum Command<'a> {
     /// Start of option negotiation.
     Negotiate(Offer),
-    /// Macros for the command that follows; of all of them we know one.
+    /// Macros for the command that follows; of all of them we know two.
     Macros {
         /// Macro `i`.
         queue_id: Option<&'a [u8]>,
+        /// Macro `{auth_authen}` of MAIL: who has logged in.
+        login: Option<&'a [u8]>,
     },
+    /// The connection of an SMTP client: its network address, if it has one and the MTA knows it.
+    Connect(Option<IpAddr>),
     /// MAIL FROM, without the angle brackets; empty is the null sender.
     Mail(&'a [u8]),
     /// RCPT TO, without the angle brackets.
@@ -52,7 +58,7 @@ pub enum Command<'a> {
     Quit,
     /// The end of the SMTP connection; another one follows on this filter connection.
     QuitNewConnection,
-    /// A step of no interest to us (CONNECT, HELO, DATA, unknown commands), sent by an MTA that
+    /// A step of no interest to us (HELO, DATA, unknown commands), sent by an MTA that
     /// could not be told to leave it out.
     Uninteresting,
 }
@@ -73,9 +79,8 @@ impl<'a> Command<'a> {
             NEGOTIATE => Offer::parse(payload)
                 .map(Command::Negotiate)
                 .ok_or(malformed),
-            MACROS => queue_id(payload)
-                .map(|queue_id| Command::Macros { queue_id })
-                .ok_or(malformed),
+            MACROS => macros(payload).ok_or(malformed),
+            CONNECT => client(payload).map(Command::Connect).ok_or(malformed),
             // What follows the address are ESMTP parameters.
             MAIL => address(payload).map(Command::Mail).ok_or(malformed),
             RECIPIENT => address(payload).map(Command::Recipient).ok_or(malformed),
@@ -94,7 +99,7 @@ impl<'a> Command<'a> {
             ABORT => bare(Command::Abort),
             QUIT => bare(Command::Quit),
             QUIT_NEW_CONNECTION => bare(Command::QuitNewConnection),
-            CONNECT | HELO | DATA | UNKNOWN => Ok(Command::Uninteresting),
+            HELO | DATA | UNKNOWN => Ok(Command::Uninteresting),
             _ => Err(ProtocolError::UnknownCommand(command)),
         }
     }
@@ -114,22 +119,44 @@ fn address(payload: &[u8]) -> Option<&[u8]> {
     Some(inner.unwrap_or(path))
 }
 
-/// Macro `i` among name and value pairs, behind the octet of the command they belong to. The outer
-/// `None`: these are no pairs.
-fn queue_id(payload: &[u8]) -> Option<Option<&[u8]>> {
-    let (_, pairs) = payload.split_first()?;
-    if pairs.is_empty() {
-        return Some(None);
-    }
-    let mut strings = strings(pairs)?;
-    let mut found = None;
-    while let Some(name) = strings.next() {
-        let value = strings.next()?;
-        if name == b"i" || name == b"{i}" {
-            found = Some(value);
+/// Name and value pairs, behind the octet of the command they belong to. `None`: these are not
+/// pairs.
+fn macros(payload: &[u8]) -> Option<Command<'_>> {
+    let (command, pairs) = payload.split_first()?;
+    let (mut queue_id, mut login) = (None, None);
+    if !pairs.is_empty() {
+        let mut strings = strings(pairs)?;
+        while let Some(name) = strings.next() {
+            let value = strings.next()?;
+            match name {
+                b"i" | b"{i}" => queue_id = Some(value),
+                b"{auth_authen}" if *command == MAIL => login = Some(value),
+                _ => {}
+            }
         }
     }
-    Some(found)
+    Some(Command::Macros { queue_id, login })
+}
+
+/// Name of the client, family, and for the families of IP its port in two octets and its address in
+/// text. Sendmail writes `IPv6:` before an IPv6 address.
+fn client(payload: &[u8]) -> Option<Option<IpAddr>> {
+    let end = payload.iter().position(|octet| *octet == 0)?;
+    let (_, rest) = payload.split_at(end);
+    let (family, rest) = rest.strip_prefix(b"\0")?.split_first()?;
+    if !matches!(family, b'4' | b'6') {
+        return Some(None);
+    }
+    let (_port, address) = rest.split_first_chunk::<2>()?;
+    let address = strings(address)?.next()?;
+    let address = std::str::from_utf8(address).ok()?;
+    Some(
+        address
+            .strip_prefix("IPv6:")
+            .unwrap_or(address)
+            .parse()
+            .ok(),
+    )
 }
 
 #[cfg(test)]
@@ -174,15 +201,70 @@ mod tests {
         assert_eq!(
             Command::parse(b'D', payload),
             Ok(Command::Macros {
-                queue_id: Some(b"4DFF6990062")
+                queue_id: Some(b"4DFF6990062"),
+                login: None
             })
         );
         assert_eq!(
             Command::parse(b'D', b"C"),
-            Ok(Command::Macros { queue_id: None })
+            Ok(Command::Macros {
+                queue_id: None,
+                login: None
+            })
         );
         assert!(Command::parse(b'D', b"").is_err());
         assert!(Command::parse(b'D', b"Ci\0").is_err());
+    }
+
+    #[test]
+    fn the_login_is_a_macro_of_mail_and_of_no_other_command() {
+        let login = |payload| match Command::parse(b'D', payload) {
+            Ok(Command::Macros { login, .. }) => login,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(login(b"M{auth_authen}\0a@b\0"), Some(b"a@b".as_slice()));
+        assert_eq!(
+            login(b"Mi\0NOQUEUE\0{auth_authen}\0\0"),
+            Some(b"".as_slice())
+        );
+        assert_eq!(login(b"M{auth_author}\0a@b\0"), None);
+        assert_eq!(login(b"Mi\0{auth_authen}\0"), None);
+        assert_eq!(login(b"C{auth_authen}\0a@b\0"), None);
+        assert_eq!(login(b"R{auth_authen}\0a@b\0"), None);
+    }
+
+    #[test]
+    fn a_client_has_an_address_or_none() {
+        let client = |payload| match Command::parse(b'C', payload) {
+            Ok(Command::Connect(client)) => client.map(|client| client.to_string()),
+            other => panic!("{other:?}"),
+        };
+        for (payload, address) in [
+            (
+                b"mx.test\x004\x00\x19192.0.2.1\0".as_slice(),
+                Some("192.0.2.1"),
+            ),
+            (b"mx.test\x006\0\x002001:db8::1\0", Some("2001:db8::1")),
+            (b"mx.test\x006\0\0IPv6:2001:db8::1\0", Some("2001:db8::1")),
+            (
+                b"mx.test\x006\0\0::ffff:192.0.2.1\0",
+                Some("::ffff:192.0.2.1"),
+            ),
+            (b"mx.test\x004\0\0unknown\0", None),
+            (b"unknown\0U", None),
+            (b"localhost\0L\0\0/run/socket\0", None),
+        ] {
+            assert_eq!(client(payload).as_deref(), address);
+        }
+        for wrong in [
+            b"".as_slice(),
+            b"mx.test",
+            b"mx.test\0",
+            b"mx.test\x004\0",
+            b"mx.test\x004\0\0a",
+        ] {
+            assert!(Command::parse(b'C', wrong).is_err());
+        }
     }
 
     #[test]

@@ -29,6 +29,8 @@ pub mod steps {
     pub const NO_DATA: u32 = 1 << 9;
     /// Header fields.
     pub const NO_REPLY_HEADER: u32 = 1 << 7;
+    /// The connection of an SMTP client.
+    pub const NO_REPLY_CONNECT: u32 = 1 << 12;
     /// MAIL.
     pub const NO_REPLY_MAIL: u32 = 1 << 14;
     /// RCPT.
@@ -44,6 +46,9 @@ pub mod steps {
 
 /// The version we speak.
 const VERSION: u32 = 6;
+
+/// MAIL among the stages for which macros can be asked for.
+const STAGE_MAIL: u32 = 2;
 
 /// What the MTA offers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,25 +82,25 @@ impl Offer {
         })
     }
 
-    /// Takes of the offer what a message filter needs: MAIL, RCPT (each without an answer if its
-    /// bit is in `unanswered`), header, body, end of message.
+    /// Takes of the offer what a message filter needs: connection, MAIL, RCPT, header, body, end of
+    /// message. Bits of `spared` leave out the connection, or the answers to MAIL and RCPT.
     ///
     /// # Errors
     ///
     /// [`ProtocolError::Unsupported`] if the filter could not do its work.
-    pub fn accept(self, unanswered: u32) -> Result<Negotiated, ProtocolError> {
+    pub fn accept(self, spared: u32) -> Result<Negotiated, ProtocolError> {
         if self.version < 2 || self.actions & actions::CHANGE_HEADERS == 0 {
             return Err(ProtocolError::Unsupported);
         }
-        let wanted = steps::NO_CONNECT
-            | steps::NO_HELO
+        let wanted = steps::NO_HELO
+            | steps::NO_REPLY_CONNECT
             | steps::NO_UNKNOWN
             | steps::NO_DATA
             | steps::NO_REPLY_HEADER
             | steps::NO_REPLY_END_OF_HEADERS
             | steps::NO_REPLY_BODY
             | steps::LEADING_SPACE
-            | unanswered & (steps::NO_REPLY_MAIL | steps::NO_REPLY_RECIPIENT);
+            | spared & (steps::NO_CONNECT | steps::NO_REPLY_MAIL | steps::NO_REPLY_RECIPIENT);
         let changes = actions::ADD_HEADERS | actions::CHANGE_HEADERS | actions::CHANGE_SENDER;
         Ok(Negotiated {
             version: self.version.min(VERSION),
@@ -125,7 +130,8 @@ impl Negotiated {
         }
     }
 
-    /// The payload of our answer. Of all macros we want the queue id, `i`, once it is known.
+    /// The payload of our answer. Of all macros we want the queue id, `i`, once it is known, and with
+    /// MAIL who has logged in.
     pub(super) fn payload(self) -> Vec<u8> {
         let mut payload = Vec::with_capacity(32);
         for number in [self.version, self.actions, self.steps] {
@@ -136,7 +142,10 @@ impl Negotiated {
             // list would mean the MTA's default list.
             for stage in 0u32..7 {
                 payload.extend_from_slice(&stage.to_be_bytes());
-                payload.extend_from_slice(b"i\0");
+                payload.extend_from_slice(match stage {
+                    STAGE_MAIL => b"i {auth_authen}\0",
+                    _ => b"i\0",
+                });
             }
         }
         payload
@@ -165,6 +174,10 @@ mod tests {
         ] {
             assert!(!agreed.expects_answer(step));
         }
+        assert!(!agreed.expects_answer(steps::NO_REPLY_CONNECT));
+        assert_eq!(agreed.steps & steps::NO_CONNECT, 0);
+        let agreed = POSTFIX.accept(steps::NO_CONNECT).unwrap();
+        assert_eq!(agreed.steps & steps::NO_CONNECT, steps::NO_CONNECT);
         let agreed = POSTFIX.accept(steps::NO_REPLY_MAIL).unwrap();
         assert!(!agreed.expects_answer(steps::NO_REPLY_MAIL));
         assert!(agreed.expects_answer(steps::NO_REPLY_RECIPIENT));

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use chatmail_core::address::header_address;
-use chatmail_core::filter::{Accepted, MessageFilter, Reply, Verdict};
+use chatmail_core::filter::{Accepted, MessageFilter, Origin, Reply, Verdict};
 
 use super::record::{Findings, Record, Signature};
 use super::{Changes, Decision, OutOfOrder, Route, guarded, guarded_async};
@@ -83,14 +83,13 @@ enum Judged {
 }
 
 impl Message {
-    pub(super) fn new(route: Route, sender: &[u8]) -> Message {
+    /// `origin`: `None` if the message is not checked.
+    pub(super) fn new(route: Route, origin: Option<Origin<'_>>, sender: &[u8]) -> Message {
         Message {
             route,
             sender: sender.into(),
             checks: guarded(|| Checks {
-                filter: route
-                    .direction()
-                    .map(|direction| MessageFilter::new(direction, sender)),
+                filter: origin.map(|origin| MessageFilter::new(origin, sender)),
                 signature: Work::None,
             }),
             stage: Stage::Envelope,

@@ -2,6 +2,7 @@ use super::*;
 use chatmail_core::config::Config;
 use proptest::prelude::*;
 
+const ALICE: &[u8] = b"alice@chat.test";
 const NEEDED: &str = "523 Encryption Needed: Invalid Unencrypted Mail";
 const LATER: &str = "451 4.3.0 Temporary failure, try again later";
 
@@ -22,7 +23,7 @@ fn reply(decision: Result<Option<Decision>, OutOfOrder>) -> String {
 }
 
 fn cleartext(session: &mut Session) {
-    assert!(session.mail(b"alice@chat.test").is_none());
+    assert!(session.mail(ALICE, b"alice@chat.test").is_none());
     session.recipient(b"bob@chat.test").unwrap();
     session.header(b"From", b"alice@chat.test").unwrap();
     session.end_of_headers().unwrap();
@@ -57,7 +58,7 @@ fn a_panic_of_the_check_puts_the_message_off() {
 #[test]
 fn the_end_of_the_header_may_be_left_out() {
     let mut session = session(Route::Outgoing);
-    session.mail(b"alice@chat.test");
+    session.mail(ALICE, b"alice@chat.test");
     session.recipient(b"bob@chat.test").unwrap();
     session.header(b"From", b"alice@chat.test").unwrap();
     assert_eq!(reply(session.end_of_message(None)), NEEDED);
@@ -79,7 +80,7 @@ fn nothing_can_be_said_about_a_message_that_is_not_there() {
 #[test]
 fn a_message_does_not_go_back_to_its_envelope_or_header() {
     let mut session = session(Route::Outgoing);
-    session.mail(b"alice@chat.test");
+    session.mail(ALICE, b"alice@chat.test");
     session.header(b"From", b"alice@chat.test").unwrap();
     assert_eq!(session.recipient(b"bob@chat.test"), Err(OutOfOrder));
     session.end_of_headers().unwrap();
@@ -90,10 +91,10 @@ fn a_message_does_not_go_back_to_its_envelope_or_header() {
 #[test]
 fn a_sender_over_the_rate_is_put_off_whatever_the_case_of_the_address() {
     let mut session = session(Route::Outgoing);
-    assert!(session.mail(b"alice@chat.test").is_none());
-    assert!(session.mail(b"Alice@chat.test").is_none());
+    assert!(session.mail(ALICE, b"alice@chat.test").is_none());
+    assert!(session.mail(ALICE, b"Alice@chat.test").is_none());
     assert_eq!(
-        session.mail(b"alice@CHAT.test").unwrap().to_string(),
+        session.mail(ALICE, b"alice@CHAT.test").unwrap().to_string(),
         "450 4.7.1: Too much mail from <alice@CHAT.test>"
     );
     assert!(!session.is_open());
@@ -105,7 +106,7 @@ proptest! {
         let mut session = session(Route::Outgoing);
         for call in calls {
             match call {
-                0 => { session.mail(b"alice@chat.test"); }
+                0 => { session.mail(ALICE, b"alice@chat.test"); }
                 1 => { let _ = session.recipient(b"bob@chat.test"); }
                 2 => { let _ = session.header(b"From", b"alice@chat.test"); }
                 3 => { let _ = session.end_of_headers(); }
@@ -135,7 +136,7 @@ async fn a_panic_while_waiting_puts_the_message_off() {
 #[test]
 fn internal_mail_is_neither_checked_nor_answered_before_its_end() {
     let mut session = session(Route::Internal);
-    assert!(session.mail(b"").is_none());
+    assert!(session.mail(b"", b"").is_none());
     assert_eq!(session.recipient(b"nobody@chat.test"), Ok(None));
     session
         .header(b"From", b" MAILER-DAEMON@chat.test")
@@ -160,7 +161,7 @@ fn a_recipient_who_is_refused_has_no_say_about_cleartext() {
     std::fs::write(&file, text).unwrap();
     let policy = Policy::new(&Config::load(&file).unwrap()).unwrap();
     let mut session = Session::new(Route::Incoming, Arc::new(policy));
-    session.mail(b"carol@elsewhere.test");
+    session.mail(b"", b"carol@elsewhere.test");
     let refused = session.recipient(b"nobody@chat.test").unwrap().unwrap();
     assert_eq!(refused.to_string(), "550 5.1.1 No such mailbox");
     assert_eq!(session.recipient(b"bob@chat.test"), Ok(None));

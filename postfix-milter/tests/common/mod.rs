@@ -268,9 +268,17 @@ impl Mta {
         }
     }
 
-    /// MAIL, with its answer if there is to be one.
+    /// MAIL of a client that has logged in as the sender, with its answer if there is to be one.
     pub fn mail(&mut self, sender: &str) -> Answer {
-        self.send(b'D', b"M");
+        self.mail_as(sender, sender)
+    }
+
+    /// MAIL of a client that has logged in; empty: it has not.
+    pub fn mail_as(&mut self, login: &str, sender: &str) -> Answer {
+        match login {
+            "" => self.send(b'D', b"M"),
+            _ => self.send(b'D', format!("M{{auth_authen}}\0{login}\0").as_bytes()),
+        }
         self.send(b'M', format!("<{sender}>\0SIZE=4711\0").as_bytes());
         match self.steps & NO_REPLY_MAIL {
             0 => self.answer(),

@@ -17,6 +17,7 @@ if conn == nil then
     fail "cannot connect"
 end
 must("negotiate", mt.negotiate(conn, 6, nil, nil))
+must("login", mt.macro(conn, SMFIC_MAIL, "{auth_authen}", "dora@chat.test"))
 must("MAIL", mt.mailfrom(conn, "<dora@chat.test>"))
 must("RCPT", mt.rcptto(conn, "<bob@chat.test>"))
 must("From", mt.header(conn, "From", "dora@chat.test"))

@@ -26,6 +26,7 @@ if not mt.test_action(conn, SMFIF_CHGHDRS) then
     fail "header changes were not asked for"
 end
 
+must("login", mt.macro(conn, SMFIC_MAIL, "{auth_authen}", "carla@chat.test"))
 must("MAIL", mt.mailfrom(conn, "<carla@chat.test>"))
 if mt.getreply(conn) ~= SMFIR_CONTINUE then
     fail "MAIL was not accepted"

@@ -1,5 +1,6 @@
 //! The command line of `chatmail check`, and its manual.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use chatmail_core::filter::Direction;
@@ -43,10 +44,10 @@ accepted:
                value   the new one; null for delete
 refused:
   reason     name of the rule, as in the log and the counters of chatmail-milter
-  part       header, body (outside of its parts), part 1, part 2
+  part       envelope, header, body (outside of its parts), part 1, part 2
   offset     in the header: number of the field from 1, 0 for the header as a whole;
-             else: bytes from the start of the body to the line that breaks the rule
-  line       of the file, from 1; null for the header as a whole
+             in the body: bytes from its start to the line that breaks the rule; else 0
+  line       of the file, from 1; null for the envelope and for the header as a whole
   reply      what the sender got
 undecided, unreadable:
   error      in words
@@ -71,10 +72,15 @@ pub struct Arguments {
     /// One JSON object per message instead of words
     #[arg(long)]
     pub(super) json: bool,
-    /// Envelope sender of outgoing mail; must be the address in From, which is what is taken without
-    /// this
+    /// Envelope sender [default: the address in From]
     #[arg(long, value_name = "ADDRESS")]
     pub(super) sender: Option<String>,
+    /// Address that the user of outgoing mail has logged in as [default: the envelope sender]
+    #[arg(long, value_name = "ADDRESS", requires = "outgoing")]
+    pub(super) login: Option<String>,
+    /// Network address of the host that sends incoming mail [default: not known]
+    #[arg(long, value_name = "IP", conflicts_with = "outgoing")]
+    pub(super) client: Option<IpAddr>,
     /// Envelope recipient; repeat for several. Matters for incoming cleartext, together with --config
     #[arg(long = "recipient", value_name = "ADDRESS")]
     pub(super) recipients: Vec<String>,

@@ -16,12 +16,20 @@ const fn rule(rule: &'static str, look: &'static str) -> Option<Explanation> {
 pub(super) fn explain(reason: &Reason, direction: Direction) -> Option<Explanation> {
     let outgoing = direction == Direction::Outgoing;
     match reason {
+        Reason::NotLoggedIn => rule(
+            "A client logs in before it sends mail.",
+            "A program without a password for this account, or another host that delivers to a submission port instead of port 25.",
+        ),
+        Reason::SenderMismatch { .. } => rule(
+            "The envelope sender is the address that the user has logged in as.",
+            "Another account, another spelling of the address, or a detail behind a `+`.",
+        ),
         Reason::InvalidFrom(_) => rule(
             "There is exactly one From field, with exactly one plain address in it.",
             "Lists, groups, comments before the address, quoted localparts and empty fields are read differently by different programs.",
         ),
         Reason::FromMismatch { .. } => rule(
-            "The address in From is the envelope sender, which is the user who logged in.",
+            "The address in From is the envelope sender.",
             "A program that sends for several accounts has to log in with the one in From.",
         ),
         Reason::HeaderTooLarge => rule(

@@ -2,19 +2,24 @@
 
 use std::borrow::Cow;
 use std::io::{self, BufRead, Read};
+use std::net::IpAddr;
 
 use chatmail_core::address::header_address;
 use chatmail_core::filter::{
-    Accepted, Direction, MessageFilter, Part, RawMessage, Reason, Refusal, Undecided, Verdict,
-    limits,
+    Accepted, Direction, MessageFilter, Origin, Part, RawMessage, Reason, Refusal, Undecided,
+    Verdict, limits,
 };
 use chatmail_core::mailbox::Mailboxes;
 
-/// Who sends and receives.
+/// Where a message comes from and where it goes.
 pub(super) struct Envelope<'a> {
     pub(super) direction: Direction,
     /// `None`: the address in From.
     pub(super) sender: Option<&'a str>,
+    /// Of outgoing mail. `None`: the sender.
+    pub(super) login: Option<&'a str>,
+    /// Of incoming mail. `None`: not known.
+    pub(super) client: Option<IpAddr>,
     pub(super) recipients: &'a [String],
 }
 
@@ -31,6 +36,19 @@ pub(super) enum Checked {
     Undecided(Undecided),
 }
 
+impl Envelope<'_> {
+    fn origin<'s>(&'s self, sender: &'s str) -> Origin<'s> {
+        match self.direction {
+            Direction::Outgoing => Origin::Outgoing {
+                login: self.login.unwrap_or(sender).as_bytes(),
+            },
+            Direction::Incoming => Origin::Incoming {
+                client: self.client,
+            },
+        }
+    }
+}
+
 /// The header is read ahead up to here, because From says who the sender is. A header that is
 /// longer has more than [`limits::HEADER_BYTES`] in it, however it is folded.
 const HEADER: u64 = 2 * limits::HEADER_BYTES as u64;
@@ -45,7 +63,7 @@ pub(super) fn check(
         Some(sender) => Cow::Borrowed(sender),
         None => from_address(&header).unwrap_or_default(),
     };
-    let mut filter = MessageFilter::new(envelope.direction, sender.as_bytes());
+    let mut filter = MessageFilter::new(envelope.origin(&sender), sender.as_bytes());
     for recipient in envelope.recipients {
         filter.recipient(recipient.as_bytes());
     }
@@ -84,6 +102,7 @@ pub(super) fn check(
             line: match refusal.part {
                 // Counted to the end, not to the field that is too much.
                 _ if refusal.reason == Reason::HeaderTooLarge => None,
+                Part::Envelope => None,
                 Part::Header => line_of_field(&header, refusal.offset),
                 _ => Some(fault.unwrap_or(line)),
             },

@@ -80,6 +80,8 @@ pub fn run(arguments: &Arguments, output: &mut dyn Write) -> Result<Ended, Stopp
     let envelope = Envelope {
         direction: arguments.direction(),
         sender: arguments.sender.as_deref(),
+        login: arguments.login.as_deref(),
+        client: arguments.client,
         recipients,
     };
     let mut ended = Ended::Accepted;

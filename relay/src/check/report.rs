@@ -182,6 +182,7 @@ fn place(refusal: &Refusal, line: Option<u64>) -> String {
         .unwrap_or_default();
     let offset = refusal.offset;
     match refusal.part {
+        Part::Envelope => "envelope".to_owned(),
         Part::Header if offset == 0 => "header".to_owned(),
         Part::Header => format!("{line}field {offset} of the header"),
         Part::Body => format!("{line}outside of the parts (byte {offset} of the body)"),

@@ -55,7 +55,7 @@ fn through(door: Door, direction: &str) {
     let mut delivered = [(&alice, 0), (&bob, 0), (&open, 0)];
     for row in table::rows()
         .iter()
-        .filter(|row| row.direction == direction)
+        .filter(|row| row.direction == direction && is_from_here(row))
     {
         if refusals == PATIENCE {
             smtp = connect();
@@ -118,7 +118,7 @@ impl Outcome {
 fn send(smtp: &mut Smtp, log: &mut MilterLog, row: &Row, expected: &Outcome) -> Outcome {
     let broken = |error| panic!("{} ({}): {error}", row.name, row.direction);
     let reply = smtp
-        .envelope(table::SENDER, &[&row.recipient])
+        .envelope(&row.sender, &[&row.recipient])
         .unwrap_or_else(broken);
     if !reply.is_positive() {
         smtp.command("RSET").unwrap_or_else(broken);
@@ -145,6 +145,13 @@ fn send(smtp: &mut Smtp, log: &mut MilterLog, row: &Row, expected: &Outcome) -> 
     Outcome::checked(reply.code, entry.reason())
 }
 
+/// Whether the client of this test can send the row: it logs in as Alice, or its address is loopback.
+fn is_from_here(row: &Row) -> bool {
+    let client = row.client.as_deref();
+    row.login.eq_ignore_ascii_case(table::SENDER)
+        && client.is_none_or(|client| client == "127.0.0.1")
+}
+
 /// What Postfix does to a row before the filter sees it, and what comes of that.
 fn changed(row: &Row) -> Option<Outcome> {
     match (row.name.as_str(), row.direction.as_str()) {
@@ -165,6 +172,10 @@ fn changed(row: &Row) -> Option<Outcome> {
         ) => Some(Outcome::checked(250, "encrypted")),
         // Nor does Postfix deliver what stands behind a NUL: see mail.rs.
         ("raw-nul-in-header", _) => Some(Outcome::checked(250, "encrypted")),
+        // Users send as themselves only, and hear it before any content.
+        (_, "outgoing") if !row.sender.eq_ignore_ascii_case(&row.login) => {
+            Some(Outcome::Unchecked { code: 553 })
+        }
         // A recipient of ours who is not there is refused before any content.
         ("plain-to-unknown-mailbox", _) => Some(Outcome::Unchecked { code: 550 }),
         // Mail to other domains is for users only.
