@@ -18,15 +18,13 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::Duration;
 
-use rustix::fs::OFlags;
-
-use crate::mailbox::{Mailboxes, named};
+use crate::mailbox::{Mailboxes, named, open_regular};
 use crate::state::StateFile;
 
 const NAME: &str = "counters";
@@ -205,14 +203,7 @@ impl Counters {
 
 /// Reads no more than the lines that are known, and nothing that would hang.
 fn read_whole(path: &Path) -> io::Result<Vec<u8>> {
-    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32;
-    let file = OpenOptions::new()
-        .read(true)
-        .custom_flags(flags)
-        .open(path)?;
-    if !file.metadata()?.is_file() {
-        return Err(io::Error::new(ErrorKind::InvalidInput, "not a file"));
-    }
+    let file = open_regular(path)?;
     // Without the lock, not to hold a login up. Digits that another process is writing then may be
     // half the old and half the new ones: not twice the same.
     let mut text = read_once(&file)?;

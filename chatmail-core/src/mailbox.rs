@@ -28,6 +28,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::address::{Address, MailDomain};
+use files::regular_metadata;
 
 mod adopt;
 mod carry;
@@ -54,8 +55,8 @@ pub use trim::Trimmed;
 #[cfg(feature = "push")]
 pub(crate) use create::make_dir;
 #[cfg(feature = "metadata")]
-pub(crate) use files::{Durability, replace};
-pub(crate) use files::{named, read_at_most};
+pub(crate) use files::{Durability, read_linked_at_most, replace};
+pub(crate) use files::{check_regular, named, open_regular, read_at_most};
 #[cfg(feature = "housekeeping")]
 pub(crate) use maildir::{ALL, Entry, Maildir, Message, Reading};
 #[cfg(feature = "housekeeping")]
@@ -204,7 +205,7 @@ impl Mailbox {
     ///
     /// # Errors
     ///
-    /// The file is there and cannot be read.
+    /// The file is there and cannot be read, or it is a link or something else than a regular file.
     pub fn password(&self) -> io::Result<Option<Vec<u8>>> {
         let bytes = read_at_most(&self.path.join(PASSWORD), PASSWORD_MAX)?;
         Ok(bytes.map(|bytes| bytes.trim_ascii_end().to_owned()))
@@ -217,7 +218,7 @@ impl Mailbox {
     /// As for [`Mailbox::exists`].
     pub fn last_login(&self) -> io::Result<Option<SystemTime>> {
         let path = self.path.join(PASSWORD);
-        match fs::metadata(&path) {
+        match regular_metadata(&path) {
             Ok(metadata) => Ok(Some(day_of(metadata.modified()?))),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(named(&path, error)),
@@ -236,13 +237,13 @@ impl Mailbox {
     pub fn note_login(&self, now: SystemTime) -> io::Result<()> {
         let path = self.path.join(PASSWORD);
         let day = day_of(now);
-        let modified = fs::metadata(&path).and_then(|metadata| metadata.modified());
+        let modified = regular_metadata(&path).and_then(|metadata| metadata.modified());
         if modified.map_err(|error| named(&path, error))? == day {
             return Ok(());
         }
         let _lock = self.lock()?;
         let times = fs::FileTimes::new().set_accessed(day).set_modified(day);
-        fs::File::open(&path)
+        open_regular(&path)
             .and_then(|file| file.set_times(times))
             .map_err(|error| named(&path, error))
     }
@@ -263,9 +264,14 @@ impl Mailbox {
         self.path.join(METADATA)
     }
 
+    /// Whether anything has this name, also a link that leads nowhere.
     fn has(&self, name: &str) -> io::Result<bool> {
         let path = self.path.join(name);
-        fs::exists(&path).map_err(|error| named(&path, error))
+        match fs::symlink_metadata(&path) {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(named(&path, error)),
+        }
     }
 }
 

@@ -20,7 +20,7 @@ use std::time::SystemTime;
 
 use crate::address::Address;
 use crate::config::Config;
-use crate::mailbox::{Mailboxes, read_at_most};
+use crate::mailbox::{Mailboxes, read_linked_at_most};
 
 mod tokens;
 mod turn;
@@ -214,7 +214,7 @@ impl<'c> Metadata<'c> {
 
 /// The JSON of `path` on one line, as the answer needs it.
 fn app_versions(path: &Path) -> Option<String> {
-    let bytes = read_at_most(path, APP_VERSIONS_MAX).ok()??;
+    let bytes = read_linked_at_most(path, APP_VERSIONS_MAX).ok()??;
     let json: serde_json::Value = serde_json::from_slice(&bytes).ok()?;
     Some(json.to_string())
 }

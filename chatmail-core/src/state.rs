@@ -5,24 +5,28 @@
 //! whole: no lock file that a crash leaves behind, no shared memory, no process of its own. The name is hidden and has no `@`,
 //! so that whoever lists mailboxes passes over it.
 
-use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::fs::{File, TryLockError};
 #[cfg(feature = "auth")]
 use std::io::Write;
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, fchown};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::fs::OFlags;
+#[cfg(feature = "auth")]
+use rustix::fs::{AtFlags, fsync, renameat, unlinkat};
+use rustix::fs::{CWD, Mode, OFlags, mkdirat, openat};
+use rustix::io::Errno;
 
-use crate::mailbox::named;
+use crate::mailbox::{check_regular, named};
 
 /// The directory of these files, in `MAILBOXES_DIR`.
 pub(crate) const STATE_DIR: &str = ".chatmail";
-const DIR_MODE: u32 = 0o700;
-const FILE_MODE: u32 = 0o600;
+const DIR_MODE: Mode = Mode::RWXU;
+const FILE_MODE: Mode = Mode::RUSR.union(Mode::WUSR);
 
 /// Between two tries while another process has the file: about as long as it needs for it.
 const PAUSE: Duration = Duration::from_micros(20);
@@ -83,22 +87,22 @@ impl StateFile {
     ///
     /// From the system, for lack of space above all. Nothing is left behind then.
     #[cfg(feature = "auth")]
-    pub(crate) fn replacement(&self, content: &[u8]) -> io::Result<Replacement<'_>> {
-        let tmp = self.path.with_extension("tmp");
+    pub(crate) fn replacement(&self, content: &[u8]) -> io::Result<Replacement> {
+        let name = PathBuf::from(self.path.file_name().ok_or(ErrorKind::NotFound)?);
         let replacement = Replacement {
-            of: self,
-            tmp,
+            dir: self.dir()?,
+            tmp: name.with_extension("tmp"),
+            name,
             is_put: false,
         };
         // Left behind by a crash: nobody else writes it under the lock.
-        match fs::remove_file(&replacement.tmp) {
-            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-            _ => {}
+        match unlinkat(&replacement.dir, &replacement.tmp, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(error) => return Err(error.into()),
         }
-        let mut options = OpenOptions::new();
-        options.write(true).create_new(true).mode(FILE_MODE);
-        let mut file = options.open(&replacement.tmp)?;
-        give_to_owner_above(&file, &replacement.tmp);
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+        let file = openat(&replacement.dir, &replacement.tmp, flags, FILE_MODE)?;
+        let mut file = File::from(file);
         file.write_all(content)?;
         file.sync_all()?;
         Ok(replacement)
@@ -127,54 +131,65 @@ impl StateFile {
     }
 
     fn open(&self) -> io::Result<File> {
+        let dir = self.dir()?;
+        let name = self.path.file_name().ok_or(ErrorKind::NotFound)?;
         // NONBLOCK: a FIFO must not hang a login.
-        let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32;
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).custom_flags(flags);
-        match options.open(&self.path) {
-            Err(error) if error.kind() == ErrorKind::NotFound => {}
-            result => return result,
-        }
-        let dir = self.path.parent().ok_or(ErrorKind::NotFound)?;
-        match DirBuilder::new().mode(DIR_MODE).create(dir) {
-            Ok(()) => give_to_owner_above(&File::open(dir)?, dir),
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(error),
-        }
-        let file = options.create(true).mode(FILE_MODE).open(&self.path)?;
-        give_to_owner_above(&file, &self.path);
+        let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = match openat(&dir, name, flags, Mode::empty()) {
+            Err(Errno::NOENT) => openat(&dir, name, flags | OFlags::CREATE, FILE_MODE),
+            opened => opened,
+        };
+        let file = File::from(file?);
+        check_regular(&file)?;
         Ok(file)
+    }
+
+    /// The directory of these files, which is made if it is missing. A link in its place is not followed.
+    fn dir(&self) -> io::Result<OwnedFd> {
+        let path = self.path.parent().ok_or(ErrorKind::NotFound)?;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let opened = match openat(CWD, path, flags, Mode::empty()) {
+            Err(Errno::NOENT) => {
+                match mkdirat(CWD, path, DIR_MODE) {
+                    Ok(()) | Err(Errno::EXIST) => {}
+                    Err(error) => return Err(error.into()),
+                }
+                openat(CWD, path, flags, Mode::empty())
+            }
+            opened => opened,
+        };
+        Ok(opened?)
     }
 }
 
 /// What [`StateFile::replacement`] made. Dropped, it changes nothing.
 #[cfg(feature = "auth")]
 #[derive(Debug)]
-pub(crate) struct Replacement<'a> {
-    of: &'a StateFile,
+pub(crate) struct Replacement {
+    dir: OwnedFd,
+    name: PathBuf,
     tmp: PathBuf,
     is_put: bool,
 }
 
 #[cfg(feature = "auth")]
-impl Replacement<'_> {
+impl Replacement {
     /// Lets it take the place of the file.
     pub(crate) fn put(mut self) -> io::Result<()> {
-        fs::rename(&self.tmp, &self.of.path)?;
+        renameat(&self.dir, &self.tmp, &self.dir, &self.name)?;
         // The lock was on the old file: from now on another process may have the new one, and make a
         // replacement of the same name.
         self.is_put = true;
-        let dir = self.of.path.parent().ok_or(ErrorKind::NotFound)?;
-        File::open(dir)?.sync_all()
+        Ok(fsync(&self.dir)?)
     }
 }
 
 #[cfg(feature = "auth")]
-impl Drop for Replacement<'_> {
+impl Drop for Replacement {
     fn drop(&mut self) {
         if !self.is_put {
             // A leftover does no harm.
-            let _ = fs::remove_file(&self.tmp);
+            let _ = unlinkat(&self.dir, &self.tmp, AtFlags::empty());
         }
     }
 }
@@ -202,21 +217,13 @@ fn wait_for(file: &File, patience: Duration) -> io::Result<()> {
     }
 }
 
-/// What root makes, with a command of the operator for example, the mail user has to write as well.
-/// Whoever is not root cannot give it away and need not.
-fn give_to_owner_above(file: &File, path: &Path) {
-    let above = path.parent().map(fs::metadata);
-    if let (Some(Ok(above)), Ok(own)) = (above, file.metadata())
-        && (above.uid(), above.gid()) != (own.uid(), own.gid())
-    {
-        let _ = fchown(file, Some(above.uid()), Some(above.gid()));
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::{FileExt, PermissionsExt};
+    use std::fs;
+    use std::os::unix::fs::{FileExt, PermissionsExt, symlink};
+
+    use rustix::fs::{FileType, mknodat};
 
     const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -265,5 +272,31 @@ mod tests {
         fs::remove_dir_all(base.path().join(".chatmail")).unwrap();
         write(b"new");
         assert_eq!(fs::read(state.path()).unwrap(), b"new");
+    }
+
+    #[test]
+    fn a_link_or_a_fifo_in_its_place_is_an_error_and_nothing_is_made_elsewhere() {
+        let base = tempfile::tempdir().unwrap();
+        let elsewhere = base.path().join("elsewhere");
+        let mail = base.path().join("mail");
+        fs::create_dir(&elsewhere).unwrap();
+        fs::create_dir(&mail).unwrap();
+        symlink(&elsewhere, mail.join(".chatmail")).unwrap();
+        let locked = || StateFile::new(&mail, "x").locked(PATIENCE, |_| Ok(()));
+        assert!(locked().is_err());
+        #[cfg(feature = "auth")]
+        assert!(StateFile::new(&mail, "x").replacement(b"new").is_err());
+        assert_eq!(fs::read_dir(&elsewhere).unwrap().count(), 0);
+
+        fs::remove_file(mail.join(".chatmail")).unwrap();
+        locked().unwrap();
+        let file = mail.join(".chatmail/x");
+        fs::remove_file(&file).unwrap();
+        symlink(elsewhere.join("made"), &file).unwrap();
+        assert!(locked().is_err());
+        assert!(!elsewhere.join("made").exists());
+        fs::remove_file(&file).unwrap();
+        mknodat(CWD, &file, FileType::Fifo, FILE_MODE, 0).unwrap();
+        assert!(locked().is_err());
     }
 }

@@ -4,14 +4,13 @@
 //! empty one, which blocks its user. So many are written first, then comes [`Mailboxes::sync`], then all
 //! get their names.
 
-use std::fs::{self, FileTimes, OpenOptions};
-use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs::{self, FileTimes};
+use std::io::{self, ErrorKind};
 use std::path::PathBuf;
 use std::time::SystemTime;
 
 use super::create::make_dir;
-use super::files::FILE_MODE;
+use super::files::{make_empty, write_new};
 use super::{Creation, ENFORCE, Mailbox, Mailboxes, PASSWORD, day_of, named};
 
 /// No other creation uses this name; but one that comes in between may remove it as a leftover.
@@ -40,19 +39,10 @@ impl Mailbox {
             mailbox: self.clone(),
             tmp: self.path.join(TMP),
         };
-        let mut options = OpenOptions::new();
-        options.write(true).create(true).mode(FILE_MODE);
-        let enforce = self.path.join(ENFORCE);
-        let made = options.truncate(false).open(&enforce);
-        made.map_err(|error| named(&enforce, error))?;
+        make_empty(&self.path.join(ENFORCE))?;
         let day = day_of(last_login);
-        options
-            .truncate(true)
-            .open(&adoption.tmp)
-            .and_then(|mut file| {
-                file.write_all(password.as_bytes())?;
-                file.set_times(FileTimes::new().set_accessed(day).set_modified(day))
-            })
+        write_new(&adoption.tmp, password.as_bytes())
+            .and_then(|file| file.set_times(FileTimes::new().set_accessed(day).set_modified(day)))
             .map_err(|error| named(&adoption.tmp, error))?;
         Ok(Some(adoption))
     }

@@ -20,6 +20,8 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use super::files::FILE_MODE;
+#[cfg(feature = "housekeeping")]
+use super::files::not_regular;
 use super::messages::{FileName, micros};
 use super::{PASSWORD, day_of};
 
@@ -170,7 +172,10 @@ impl Maildir {
     /// The day of the last login (UTC midnight); `None` if there is no account.
     #[cfg(feature = "housekeeping")]
     pub(crate) fn last_login(&self) -> io::Result<Option<SystemTime>> {
-        match statat(&self.root, PASSWORD, AtFlags::empty()) {
+        match statat(&self.root, PASSWORD, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(file) if !FileType::from_raw_mode(file.st_mode).is_file() => {
+                Err(in_folder(c"password", not_regular()))
+            }
             Ok(file) => Ok(Some(last_login(&file))),
             Err(Errno::NOENT) => Ok(None),
             Err(error) => Err(error.into()),
@@ -192,6 +197,8 @@ impl Maildir {
     /// Gives an empty file beside the folders this mtime; makes it, if there is none.
     pub(super) fn set_time(&self, name: &str, time: SystemTime) -> io::Result<()> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        // NONBLOCK: a FIFO would wait for a reader.
+        let flags = flags | OFlags::NONBLOCK;
         let file = openat(&self.root, name, flags, Mode::from_raw_mode(FILE_MODE))?;
         File::from(file).set_times(FileTimes::new().set_modified(time))
     }
@@ -342,8 +349,8 @@ fn subdirectory(fd: impl AsFd, name: &CStr) -> io::Result<Option<OwnedFd>> {
     }
 }
 
-fn in_folder(name: &CStr, error: Errno) -> io::Error {
-    let error = io::Error::from(error);
+fn in_folder(name: &CStr, error: impl Into<io::Error>) -> io::Error {
+    let error = error.into();
     let name = CString::from(name);
     io::Error::new(error.kind(), format!("{}: {error}", name.to_string_lossy()))
 }

@@ -52,9 +52,9 @@ impl Mailboxes {
     ///
     /// # Errors
     ///
-    /// `MAILBOXES_DIR` cannot be read, or one of them cannot be removed.
+    /// `MAILBOXES_DIR` cannot be read, or one of them cannot be removed: the others are.
     pub fn sweep(&self) -> io::Result<usize> {
-        let mut swept = 0;
+        let (mut swept, mut failed) = (0, None);
         for entry in fs::read_dir(&self.dir).map_err(|error| named(&self.dir, error))? {
             let path = entry.map_err(|error| named(&self.dir, error))?.path();
             let name = path.file_name().unwrap_or_default().as_encoded_bytes();
@@ -71,10 +71,13 @@ impl Mailboxes {
                 Err(_) if !path.is_symlink() => continue,
                 _ => {}
             }
-            remove_tree(&path)?;
-            swept += 1;
+            // One that cannot be removed does not keep the others.
+            match remove_tree(&path) {
+                Ok(()) => swept += 1,
+                Err(error) => failed = failed.or(Some(error)),
+            }
         }
-        Ok(swept)
+        failed.map_or(Ok(swept), Err)
     }
 }
 
@@ -98,7 +101,7 @@ fn remove_linked(link: &Path) -> io::Result<()> {
     match fs::canonicalize(link) {
         Ok(target) => {
             let above = link.parent().ok_or(ErrorKind::NotFound)?;
-            // Root must not be led astray by the mail user.
+            // What the mail user does not own is not a mailbox that moved.
             if fs::metadata(&target)?.uid() != fs::metadata(above)?.uid() {
                 return Err(io::Error::other("a link to another user's directory"));
             }

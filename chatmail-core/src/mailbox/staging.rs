@@ -1,9 +1,10 @@
 //! Putting a mailbox together that comes from elsewhere: beside the mailboxes, where nobody sees it, and
 //! then in one step to its place.
 
-use std::fs::{self, File, FileTimes};
+use std::fs::{self, DirBuilder, File, FileTimes};
 use std::io::{self, ErrorKind, Read};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::DirBuilderExt;
 use std::time::{Duration, SystemTime};
 
 use rustix::fs::{Mode, OFlags, mkdirat, openat};
@@ -39,7 +40,10 @@ impl Mailboxes {
     /// Nothing can be made there.
     pub fn stage(&self) -> io::Result<Staging> {
         let path = self.dir.join(unique(STAGING));
-        make_dir(&path)?;
+        make_dir(&self.dir)?;
+        let mut builder = DirBuilder::new();
+        let made = builder.mode(DIR_MODE).create(&path);
+        made.map_err(|error| named(&path, error))?;
         let lock = lock(&path, Duration::ZERO).map_err(|error| named(&path, error))?;
         let root = File::open(&path).map_err(|error| named(&path, error))?;
         let mut staging = Staging {

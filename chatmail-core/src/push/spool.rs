@@ -135,7 +135,7 @@ impl Spool {
         if !is_tmp(path) {
             return Ok(false);
         }
-        match fs::metadata(path).and_then(|metadata| metadata.modified()) {
+        match fs::symlink_metadata(path).and_then(|metadata| metadata.modified()) {
             Ok(modified) if now.duration_since(modified).is_ok_and(|age| age >= TMP_AGE) => {
                 remove(path).map(|()| true)
             }
@@ -243,11 +243,11 @@ impl Pending {
     }
 }
 
-/// Whether a file that cannot be read for this reason never can: a directory, somebody else's file,
-/// a chain of links. Else it may be for lack of memory or descriptors.
+/// Whether a file that cannot be read for this reason never can: a directory, a link, a FIFO, or somebody
+/// else's file. Else it may be for lack of memory or descriptors.
 fn stays_so(kind: ErrorKind) -> bool {
-    use ErrorKind::{IsADirectory, PermissionDenied};
-    matches!(kind, IsADirectory | PermissionDenied)
+    use ErrorKind::{InvalidData, IsADirectory, PermissionDenied};
+    matches!(kind, InvalidData | IsADirectory | PermissionDenied)
 }
 
 fn parse(bytes: &[u8]) -> Result<(&str, SystemTime, &str), &'static str> {
