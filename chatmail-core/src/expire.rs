@@ -5,7 +5,7 @@
 //! | a mailbox | its last login is more than `delete_inactive_users_after` days ago |
 //! | a message | it was stored more than `delete_mails_after` days ago |
 //! | a message of more than 200,000 bytes in `cur` | it was stored more than `delete_large_after` days ago |
-//! | a directory without `password` | it is empty; else it is left, and the caller told |
+//! | a directory without `password` | it is empty, or holds what a sign-up that failed more than an hour ago left; else it is left, and the caller told |
 //!
 //! When a message was stored and how large it is stands in the name Dovecot gave its file; only where it
 //! does not, the file is asked. That time is the day the message came to this mailbox, also if a client
@@ -36,14 +36,13 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-use std::fs;
 use std::io::{self, ErrorKind};
 use std::ops::AddAssign;
 use std::time::{Duration, SystemTime};
 
 use crate::config::Config;
 use crate::mailbox::{
-    ALL, Entry, MAILDIRSIZE, Mailbox, Mailboxes, Maildir, Message, Reading, micros, named,
+    ALL, Entry, MAILDIRSIZE, Mailbox, Mailboxes, Maildir, Message, Reading, Remains, micros, named,
 };
 use crate::state::StateFile;
 
@@ -58,6 +57,9 @@ const LARGE: u64 = 200_000;
 const IMPLAUSIBLE: u64 = 1 << 40;
 
 const DAY: u64 = 24 * 60 * 60;
+
+/// No sign-up runs longer: it waits for locks for seconds, and an import writes a thousand accounts at once.
+const SIGN_UP: Duration = Duration::from_secs(60 * 60);
 
 /// Beside the counters: who holds its lock expires.
 const STATE: &str = "expiry";
@@ -89,7 +91,7 @@ pub struct Expiry {
 pub struct Expired {
     /// Mailboxes nobody used, removed whole.
     pub mailboxes: u64,
-    /// Directories without a password and with nothing in them.
+    /// Directories without a password and with nothing in them, or with what a failed sign-up left.
     pub empty_directories: u64,
     /// Messages that were too old, in mailboxes that stay.
     pub messages: u64,
@@ -276,37 +278,30 @@ impl Expiry {
     }
 
     fn without_account(&self, mailbox: &Mailbox, expired: &mut Expired) -> io::Result<Fate> {
-        if self.mode == Mode::DryRun {
-            if !is_empty(mailbox)? {
-                return Ok(Fate::NoAccount);
-            }
-            expired.empty_directories += 1;
-            return Ok(Fate::Removed);
+        if self.mode == Mode::Remove {
+            // Somebody may be making an account of it this moment.
+            return match mailbox.lock() {
+                Err(error) if error.kind() == ErrorKind::NotFound => Ok(Fate::Absent),
+                Err(error) => Err(error),
+                Ok(_) if mailbox.exists()? => Ok(Fate::Kept),
+                Ok(_lock) => self.remains(mailbox, expired),
+            };
         }
-        // Somebody may be making an account of it this moment.
-        let _lock = match mailbox.lock() {
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Fate::Absent),
-            lock => lock?,
-        };
-        if mailbox.exists()? {
-            return Ok(Fate::Kept);
+        self.remains(mailbox, expired)
+    }
+
+    /// Under the lock, if anything is to be removed.
+    fn remains(&self, mailbox: &Mailbox, expired: &mut Expired) -> io::Result<Fate> {
+        match mailbox.remains()? {
+            Remains::Files => return Ok(Fate::NoAccount),
+            Remains::SignUp(changed) if self.now < changed + SIGN_UP => return Ok(Fate::Kept),
+            Remains::Nothing | Remains::SignUp(_) => {}
         }
-        match fs::remove_dir(mailbox.path()) {
-            Ok(()) => {
-                expired.empty_directories += 1;
-                Ok(Fate::Removed)
-            }
-            // Files in it, or a link to a directory somewhere else.
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    ErrorKind::DirectoryNotEmpty | ErrorKind::NotADirectory
-                ) =>
-            {
-                Ok(Fate::NoAccount)
-            }
-            Err(error) => Err(named(mailbox.path(), error)),
+        if self.mode == Mode::Remove {
+            mailbox.remove_remains()?;
         }
+        expired.empty_directories += 1;
+        Ok(Fate::Removed)
     }
 }
 
@@ -318,13 +313,6 @@ fn too_old(message: &Message<'_>, old: u64, large: u64) -> Option<TooOld> {
     } else {
         None
     }
-}
-
-fn is_empty(mailbox: &Mailbox) -> io::Result<bool> {
-    let kind =
-        fs::symlink_metadata(mailbox.path()).map_err(|error| named(mailbox.path(), error))?;
-    let mut entries = fs::read_dir(mailbox.path()).map_err(|error| named(mailbox.path(), error))?;
-    Ok(kind.is_dir() && entries.next().is_none())
 }
 
 /// Runs `work` while no other process of the relay removes what is too old; `None` if one does already.

@@ -35,6 +35,7 @@ mod carry;
 mod change;
 mod create;
 mod files;
+mod leftovers;
 mod lock;
 mod maildir;
 mod messages;
@@ -57,6 +58,8 @@ pub(crate) use create::make_dir;
 #[cfg(feature = "metadata")]
 pub(crate) use files::{Durability, read_linked_at_most, replace};
 pub(crate) use files::{check_regular, named, open_regular, read_at_most};
+#[cfg(feature = "housekeeping")]
+pub(crate) use leftovers::Remains;
 #[cfg(feature = "housekeeping")]
 pub(crate) use maildir::{ALL, Entry, Maildir, Message, Reading};
 #[cfg(feature = "housekeeping")]

@@ -2,12 +2,14 @@ use super::*;
 use crate::address::Address;
 use crate::config::Config;
 use std::collections::BTreeSet;
-use std::fs::{File, FileTimes};
+use std::fs::{self, File, FileTimes};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::Barrier;
 use std::thread;
 use std::time::UNIX_EPOCH;
+
+mod failed_sign_up;
 
 /// Noon, so that no login of a whole number of days ago lies on a limit.
 const NOW: u64 = 20_500 * DAY + DAY / 2;
@@ -282,6 +284,32 @@ fn a_directory_without_a_password_goes_if_it_is_empty() {
     assert_eq!(relay.expire(&full), left);
     assert_eq!(relay.expire(&link), left);
     assert!(!empty.path().exists() && old.exists() && link.path().exists());
+}
+
+#[test]
+fn a_password_that_is_not_a_file_is_an_error_and_nothing_is_removed() {
+    let relay = Relay::new();
+    let secret = relay.base.path().join("secret");
+    fs::write(&secret, "").unwrap();
+    let [linked, directory] = ["linked", "directory"].map(|name| relay.account(name, 200));
+    for mailbox in [&linked, &directory] {
+        fs::remove_file(mailbox.path().join("password")).unwrap();
+    }
+    symlink(&secret, linked.path().join("password")).unwrap();
+    fs::create_dir(directory.path().join("password")).unwrap();
+    for mailbox in [linked, directory] {
+        let mut expired = Expired::default();
+        let result =
+            relay
+                .expiry(Mode::Remove)
+                .mailbox(&mailbox, &mut Census::default(), &mut expired);
+        let error = result.unwrap_err().to_string();
+        assert!(
+            error.ends_with("password: is not a regular file"),
+            "{error}"
+        );
+        assert!(mailbox.path().exists());
+    }
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::OpenOptionsExt;
 
 use super::files::{Durability, FILE_MODE, replace_prepared};
+use super::leftovers::PASSWORD_TMP;
 use super::{DISABLED, ENFORCE, Mailbox, MailboxLock, PASSWORD, named};
 
 /// What became of a change.
@@ -34,7 +35,7 @@ impl Mailbox {
             let times = FileTimes::new().set_accessed(day).set_modified(day);
             replace_prepared(
                 &self.path.join(PASSWORD),
-                &self.path.join("password.tmp"),
+                &self.path.join(PASSWORD_TMP),
                 hash.as_bytes(),
                 Durability::Disk,
                 |file| file.set_times(times),

@@ -1,13 +1,14 @@
 //! Making an account: the one way a `password` file comes into being.
 
 use std::convert::Infallible;
-use std::fs::{self, DirBuilder, FileTimes, OpenOptions};
+use std::fs::{self, DirBuilder, FileTimes};
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::time::SystemTime;
 
-use super::files::{Durability, FILE_MODE, replace_prepared};
+use super::files::{Durability, make_empty, replace_prepared};
+use super::leftovers::PASSWORD_TMP;
 use super::{ENFORCE, Mailbox, MailboxLock, PASSWORD, day_of, named};
 
 /// For the user of the mailboxes only; also for `MAILBOXES_DIR` and the spool.
@@ -68,25 +69,27 @@ impl Mailbox {
                 return refused.map(|refused| refused.map(|()| Creation::Existed));
             }
         }
-        let enforce = self.path.join(ENFORCE);
-        OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(FILE_MODE)
-            .open(&enforce)
-            .map_err(|error| named(&enforce, error))?;
+        match self.write_account(password, now, &lock) {
+            Ok(()) => Ok(Ok(Creation::Created)),
+            Err(error) => {
+                self.undo_sign_up();
+                Err(error)
+            }
+        }
+    }
+
+    fn write_account(&self, password: &str, now: SystemTime, lock: &MailboxLock) -> io::Result<()> {
+        make_empty(&self.path.join(ENFORCE))?;
         let day = day_of(now);
         let times = FileTimes::new().set_accessed(day).set_modified(day);
         replace_prepared(
             &self.path.join(PASSWORD),
-            &self.path.join("password.tmp"),
+            &self.path.join(PASSWORD_TMP),
             password.as_bytes(),
             Durability::Disk,
             |file| file.set_times(times),
         )?;
-        lock.sync().map_err(|error| named(&self.path, error))?;
-        Ok(Ok(Creation::Created))
+        lock.sync().map_err(|error| named(&self.path, error))
     }
 
     pub(super) fn make_and_lock(&self) -> io::Result<MailboxLock> {
@@ -100,21 +103,6 @@ impl Mailbox {
             }
         }
         Err(error)
-    }
-
-    /// Under the lock, removes what a creation that was cut short has left. Refuses anything else.
-    pub(super) fn clear_leftovers(&self) -> io::Result<()> {
-        for entry in fs::read_dir(&self.path).map_err(|error| named(&self.path, error))? {
-            let path = entry.map_err(|error| named(&self.path, error))?.path();
-            let name = path.file_name().unwrap_or_default().as_encoded_bytes();
-            if name.starts_with(b"password.tmp") {
-                fs::remove_file(&path).map_err(|error| named(&path, error))?;
-            } else if name != ENFORCE.as_bytes() && name != b"password.lock" {
-                let why = "holds files but no password: neither an account nor free for a new one";
-                return Err(named(&self.path, io::Error::other(why)));
-            }
-        }
-        Ok(())
     }
 }
 
