@@ -30,7 +30,7 @@ mod password;
 mod standing;
 mod verified;
 
-pub use standing::{Standing, is_usable_hash, standing};
+pub use standing::{Standing, is_hash_of, is_usable_hash, standing};
 
 use password::PasswordHash;
 use verified::{Verdict, Verified};

@@ -70,7 +70,7 @@ fn text(output: &Output) -> String {
 fn systemd_finds_nothing_wrong_with_the_units() {
     let directory = tempfile::tempdir().unwrap();
     let units = units(directory.path());
-    assert_eq!(units.len(), 4);
+    assert_eq!(units.len(), 5);
     let Some(output) = analyze(&["verify", "--man=no"], &units) else {
         return;
     };
@@ -160,11 +160,19 @@ fn the_bot_looks_for_its_password_where_its_account_left_it() {
     let units = packaged("systemd");
     let unit = |wanted: &str| &units.iter().find(|(name, _)| name == wanted).unwrap().1;
     let account = unit("chatmail-echobot-account.service");
-    assert!(account.contains(
-        "--password-file ${STATE_DIRECTORY}/password\nStateDirectory=chatmail-echobot-account\n"
-    ));
+    let password = unit("chatmail-echobot-password.service");
+    assert!(password.contains("--password-file ${STATE_DIRECTORY}/password\n"));
+    assert!(password.contains("\nStateDirectory=chatmail-echobot-account\n"));
+    // Root's: of a directory of the mail user, systemd would hand over whatever a link there leads to.
+    assert!(!password.contains("User=") && !password.contains("ReadWritePaths="));
     let bot = unit("chatmail-echobot.service");
-    assert!(bot.contains("LoadCredential=password:/var/lib/chatmail-echobot-account/password\n"));
+    for handed in [account, bot] {
+        let credential = "LoadCredential=password:/var/lib/chatmail-echobot-account/password\n";
+        assert!(handed.contains(credential));
+        assert!(handed.contains("--password-file %d/password"));
+    }
+    assert!(account.contains("Requires=chatmail-echobot-password.service\n"));
+    assert!(account.contains("After=chatmail-echobot-password.service\n"));
     assert!(bot.contains("Requires=chatmail-echobot-account.service\n"));
 }
 

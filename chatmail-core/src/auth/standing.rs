@@ -60,6 +60,11 @@ pub fn is_usable_hash(content: &[u8]) -> bool {
     PasswordHash::parse(content).is_some()
 }
 
+/// Whether this, as the content of `password`, lets somebody in who has this password.
+pub fn is_hash_of(content: &[u8], password: &[u8]) -> bool {
+    PasswordHash::parse(content).is_some_and(|hash| hash.matches(password))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -76,6 +81,10 @@ mod tests {
         let alice = Mailboxes::new(base.path().join("mail"), domain).mailbox(&alice);
         assert_eq!(standing(&alice).unwrap(), None);
         let hash = super::super::hash_password(b"correct horse").unwrap();
+        assert!(is_hash_of(hash.as_bytes(), b"correct horse"));
+        for (content, password) in [(hash.as_str(), "wrong horse"), ("", "")] {
+            assert!(!is_hash_of(content.as_bytes(), password.as_bytes()));
+        }
         assert!(is_usable_hash(hash.as_bytes()) && !is_usable_hash(b"correct horse"));
         alice.create(&hash, SystemTime::now()).unwrap();
         assert_eq!(standing(&alice).unwrap(), Some(Standing::Active));

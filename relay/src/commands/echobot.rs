@@ -3,11 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use chatmail_core::config::Config;
-use chatmail_relay::echobot::{self, CreateError, Made, Settings, Stopped};
+use chatmail_relay::deltachat::password;
+use chatmail_relay::echobot::{self, CreateError, Made, PasswordFrom, Settings, Stopped};
 use clap::Parser;
 use tracing_subscriber::EnvFilter;
 
 use super::client::{Client, run_until_told};
+use super::link;
 use super::mail_user::become_mail_user;
 use super::print;
 use crate::exit::{Exit, Failure, load};
@@ -30,15 +32,17 @@ use crate::exit::{Exit, Failure, load};
 #[command(
     after_help = "Exit codes: 0 stopped by a signal, or done, 64 wrong usage, 66 there is no invite link yet, 69 \
 deltachat-rpc-server cannot be run, 73 the account or a file cannot be made, 74 standard output cannot be \
-written to, 78 wrong chatmail.ini, password or state.
+written to, 77 not permitted, 78 wrong chatmail.ini, password or state.
 
 Keys of chatmail.ini it reads: mail_domain, mailboxes_dir, password_min_length and those that say whether \
 the certificate is self-signed.
 
 Example:
-  install -d -o vmail -m 0700 /var/lib/chatmail-echobot-account
+  install -d -m 0700 /var/lib/chatmail-echobot-account
+  chatmail echobot --create-password --config /etc/chatmail.ini \\
+      --password-file /var/lib/chatmail-echobot-account/password
   chatmail echobot --create-account --config /etc/chatmail.ini \\
-      --password-file /var/lib/chatmail-echobot-account/password"
+      --password-file - </var/lib/chatmail-echobot-account/password"
 )]
 pub(crate) struct Arguments {
     /// chatmail.ini
@@ -47,16 +51,22 @@ pub(crate) struct Arguments {
     /// Where the bot keeps its key, its messages of the last day and its invite link; made if missing
     #[arg(long, value_name = "DIR", default_value = "/var/lib/chatmail-echobot")]
     state_dir: PathBuf,
-    /// Where the password is; without it, DIR/password
+    /// Where the password is; `-` with --create-account: standard input [default: DIR/password]
     #[arg(long, value_name = "FILE")]
     password_file: Option<PathBuf>,
     /// Make the account, with a random password in the password file, and end
     ///
     /// Run it as the owner of the mailboxes, or as root, who goes on as that owner: the password file has
-    /// to be where that user may write. What is there is kept. Nothing is done if account and
-    /// password are there.
+    /// to be where that user may write, or comes from standard input. What is there is kept. Nothing is done
+    /// if account and password are there.
     #[arg(long, conflicts_with = "print_link")]
     create_account: bool,
+    /// Make the password file, with a random password, unless it is there, and end
+    ///
+    /// Touches no mailbox. Run it as root before --create-account, so that the owner of the mailboxes cannot
+    /// put another file in the place of the password. The directory has to be root's then.
+    #[arg(long, conflicts_with_all = ["print_link", "create_account"])]
+    create_password: bool,
     /// Print the invite link of a bot that has run, and end
     #[arg(long)]
     print_link: bool,
@@ -86,6 +96,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     };
     let config = load(path)?;
     let settings = settings(arguments, &config);
+    if arguments.create_password {
+        let made = echobot::create_password(&config, &settings.password_file());
+        return say(made, "password");
+    }
     if arguments.create_account {
         become_mail_user(&config)?;
         return create_account(&config, &settings.password_file());
@@ -115,7 +129,7 @@ fn settings(arguments: &Arguments, config: &Config) -> Settings {
 
 fn print_link(state_dir: &Path) -> Result<(), Failure> {
     let path = state_dir.join("invite-link.txt");
-    let link = std::fs::read_to_string(&path).map_err(|why| {
+    let link = link::read(&path).map_err(|why| {
         let why = format!(
             "{}: {why}; the bot writes it when it has started",
             path.display()
@@ -126,10 +140,24 @@ fn print_link(state_dir: &Path) -> Result<(), Failure> {
 }
 
 fn create_account(config: &Config, password_file: &Path) -> Result<(), Failure> {
-    match echobot::create_account(config, password_file) {
-        Ok(Made::New) => eprintln!("chatmail: the account is made"),
-        Ok(Made::Before) => eprintln!("chatmail: the account is there, nothing was done"),
-        Err(why @ CreateError::Taken { .. }) => return Err(Failure::configuration(why)),
+    let made = if password_file.as_os_str() == "-" {
+        let password = password::read_from(std::io::stdin().lock());
+        let password =
+            password.map_err(|why| Failure::configuration(format!("standard input: {why}")))?;
+        echobot::create_account(config, PasswordFrom::Text(&password))
+    } else {
+        echobot::create_account(config, PasswordFrom::File(password_file))
+    };
+    say(made, "account")
+}
+
+fn say(made: Result<Made, CreateError>, what: &str) -> Result<(), Failure> {
+    match made {
+        Ok(Made::New) => eprintln!("chatmail: the {what} is made"),
+        Ok(Made::Before) => eprintln!("chatmail: the {what} is there, nothing was done"),
+        Err(why @ (CreateError::Taken { .. } | CreateError::NotPrivate(_))) => {
+            return Err(Failure::configuration(why));
+        }
         Err(why) => return Err(Failure(Exit::CannotCreate, why.to_string())),
     }
     Ok(())

@@ -7,6 +7,7 @@ pub(crate) mod echobot;
 pub(crate) mod expire;
 pub(crate) mod import_sqlite;
 pub(crate) mod layout;
+mod link;
 mod mail_user;
 mod progress;
 pub(crate) mod render;

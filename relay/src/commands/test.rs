@@ -1,6 +1,5 @@
 //! `chatmail test`.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -13,6 +12,7 @@ use clap::Parser;
 use serde_json::{Value, json};
 
 use super::client::{Client, run_until_told};
+use super::link;
 use super::print;
 use super::progress::Progress;
 use crate::exit::{Exit, Failure, load};
@@ -180,7 +180,7 @@ fn new_account(config: &Config) -> Result<Login, Failure> {
 }
 
 fn read_link(file: &Path) -> Result<String, Failure> {
-    fs::read_to_string(file).map_err(|why| no_link(&format!("{}: {why}", file.display())))
+    link::read(file).map_err(|why| no_link(&format!("{}: {why}", file.display())))
 }
 
 fn no_link(why: &str) -> Failure {

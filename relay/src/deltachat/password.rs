@@ -15,21 +15,27 @@ const FILE_MAX: u64 = 512;
 pub fn read(path: &Path) -> io::Result<Option<String>> {
     let named =
         |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
-    let file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(named(error)),
-    };
+    match File::open(path) {
+        Ok(file) => read_from(file).map(Some).map_err(named),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(named(error)),
+    }
+}
+
+/// A password that comes from somewhere else, standard input for example.
+///
+/// # Errors
+///
+/// It cannot be read, or is not a password.
+pub fn read_from(input: impl Read) -> io::Result<String> {
     let mut text = String::new();
-    file.take(FILE_MAX + 1)
-        .read_to_string(&mut text)
-        .map_err(named)?;
+    input.take(FILE_MAX + 1).read_to_string(&mut text)?;
     let password = text.trim_end_matches(['\r', '\n']);
     if password.is_empty() || text.len() as u64 > FILE_MAX || password.contains('\n') {
-        let why = "is no password: one line, of at most 511 bytes";
-        return Err(named(io::Error::new(ErrorKind::InvalidData, why)));
+        let why = "is not a password: one line, of at most 511 bytes";
+        return Err(io::Error::new(ErrorKind::InvalidData, why));
     }
-    Ok(Some(password.to_owned()))
+    Ok(password.to_owned())
 }
 
 #[cfg(test)]

@@ -9,9 +9,10 @@ use std::time::SystemTime;
 
 use chatmail_core::account;
 use chatmail_core::address::Address;
-use chatmail_core::auth::hash_password;
+use chatmail_core::auth::{hash_password, is_hash_of, is_usable_hash};
 use chatmail_core::config::Config;
 use chatmail_core::mailbox::Creation;
+use rustix::process::geteuid;
 
 use super::address_at;
 use super::state::{Readers, named, put_line};
@@ -33,9 +34,11 @@ pub enum CreateError {
     Taken {
         /// Its mailbox.
         mailbox: PathBuf,
-        /// Where the password should be.
-        password_file: PathBuf,
+        /// Where the password should be, if it is in a file.
+        password_file: Option<PathBuf>,
     },
+    /// Somebody else than the user of the process could have put this there, or may replace what is in it.
+    NotPrivate(PathBuf),
     /// The mailboxes belong to another user than that of the process, whose account would be of no use.
     NotOwner {
         /// The mailboxes.
@@ -53,11 +56,21 @@ impl fmt::Display for CreateError {
             CreateError::Taken {
                 mailbox,
                 password_file,
-            } => write!(
+            } => {
+                let place = password_file
+                    .as_deref()
+                    .unwrap_or("standard input".as_ref());
+                write!(
+                    f,
+                    "{}: there is such an account, and its password is not in {}; put it there, or move the mailbox away",
+                    mailbox.display(),
+                    place.display()
+                )
+            }
+            CreateError::NotPrivate(path) => write!(
                 f,
-                "{}: there is such an account, but no password in {}; put it there, or move the mailbox away",
-                mailbox.display(),
-                password_file.display()
+                "{}: has to belong to the user who runs this command, and others must not be able to replace it",
+                path.display()
             ),
             CreateError::NotOwner { mailboxes, uid } => write!(
                 f,
@@ -78,8 +91,16 @@ impl From<io::Error> for CreateError {
     }
 }
 
-/// Makes the account of the bot of `config`, with a random password in `password_file`, for its owner
-/// alone. The policy for sign-ups does not matter: it is the operator who asks.
+/// Where the password of the account is.
+#[derive(Debug, Clone, Copy)]
+pub enum PasswordFrom<'a> {
+    /// In this file, which is made, with a random password and for its owner alone, if it is missing.
+    File(&'a Path),
+    /// At hand.
+    Text(&'a str),
+}
+
+/// Makes the account of the bot of `config`. The policy for sign-ups does not matter: it is the operator who asks.
 ///
 /// What is there is kept: a password without an account is used for it, as after a crash between the
 /// two or when the account has expired. Runs as the owner of the mailboxes.
@@ -87,31 +108,77 @@ impl From<io::Error> for CreateError {
 /// # Errors
 ///
 /// [`CreateError`]; the account was not made then.
-pub fn create_account(config: &Config, password_file: &Path) -> Result<Made, CreateError> {
+pub fn create_account(config: &Config, password: PasswordFrom<'_>) -> Result<Made, CreateError> {
     let mailboxes = config.mailboxes();
     check_owner(mailboxes.dir())?;
     let address = Address::parse(address_at(config).as_bytes(), mailboxes.domain());
     let address = address.ok_or_else(|| io::Error::other("mail_domain makes no address"))?;
     let mailbox = mailboxes.mailbox(&address);
-    let password = match password::read(password_file)? {
-        Some(password) => password,
-        None if mailbox.exists()? => {
-            return Err(CreateError::Taken {
-                mailbox: mailbox.path().to_owned(),
-                password_file: password_file.to_owned(),
-            });
-        }
-        None => {
-            let password = account::random(config)?.password;
-            // First, or a crash would leave an account that nobody can log in to.
-            put_line(password_file, &password, Readers::Owner)?;
-            password
-        }
+    let taken = || CreateError::Taken {
+        mailbox: mailbox.path().to_owned(),
+        password_file: match password {
+            PasswordFrom::File(file) => Some(file.to_owned()),
+            PasswordFrom::Text(_) => None,
+        },
     };
-    match mailbox.create(&hash_password(password.as_bytes())?, SystemTime::now())? {
+    let text = match password {
+        PasswordFrom::Text(text) => text.to_owned(),
+        PasswordFrom::File(file) => match password::read(file)? {
+            Some(text) => text,
+            None if mailbox.exists()? => return Err(taken()),
+            // First, or a crash would leave an account that nobody can log in to.
+            None => put_random(config, file)?,
+        },
+    };
+    match mailbox.create(&hash_password(text.as_bytes())?, SystemTime::now())? {
         Creation::Created => Ok(Made::New),
-        Creation::Existed => Ok(Made::Before),
+        Creation::Existed => {
+            let hash = mailbox.password()?.unwrap_or_default();
+            // One that an operator has blocked has no hash, and stays so.
+            match is_usable_hash(&hash) && !is_hash_of(&hash, text.as_bytes()) {
+                true => Err(taken()),
+                false => Ok(Made::Before),
+            }
+        }
     }
+}
+
+/// Makes the password file of the account to be, for its owner alone, unless it is there. Looks at no mailbox, so that
+/// root can do it, where the mail user can put nothing in the way.
+///
+/// # Errors
+///
+/// [`CreateError::NotPrivate`] if somebody else could have put the file there, or can replace it.
+pub fn create_password(config: &Config, file: &Path) -> Result<Made, CreateError> {
+    let not_private = |path: &Path| CreateError::NotPrivate(path.to_owned());
+    let own = geteuid().as_raw();
+    let dir = match file.parent() {
+        Some(dir) if !dir.as_os_str().is_empty() => dir,
+        _ => Path::new("."),
+    };
+    let found = fs::symlink_metadata(dir).map_err(|error| named(dir, error))?;
+    if !found.is_dir() || found.uid() != own || found.mode() & 0o022 != 0 {
+        return Err(not_private(dir));
+    }
+    match fs::symlink_metadata(file) {
+        Ok(found) if !found.is_file() || found.uid() != own || found.nlink() != 1 => {
+            Err(not_private(file))
+        }
+        Ok(_) => password::read(file)
+            .map(|_| Made::Before)
+            .map_err(CreateError::Io),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            put_random(config, file)?;
+            Ok(Made::New)
+        }
+        Err(error) => Err(named(file, error).into()),
+    }
+}
+
+fn put_random(config: &Config, file: &Path) -> io::Result<String> {
+    let password = account::random(config)?.password;
+    put_line(file, &password, Readers::Owner)?;
+    Ok(password)
 }
 
 /// Whether the mailboxes are the process's own. Those that are not there yet will be.
@@ -137,7 +204,7 @@ fn check_owner(mailboxes: &Path) -> Result<(), CreateError> {
 mod tests {
     use super::*;
     use chatmail_core::auth::{Authenticator, Login};
-    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::fs::{PermissionsExt, symlink};
 
     struct Relay {
         base: tempfile::TempDir,
@@ -164,7 +231,7 @@ mod tests {
         }
 
         fn create(&self) -> Result<Made, CreateError> {
-            create_account(&self.config, &self.password_file())
+            create_account(&self.config, PasswordFrom::File(&self.password_file()))
         }
 
         fn can_log_in(&self) -> bool {
@@ -212,5 +279,48 @@ mod tests {
         assert!(error.to_string().contains("echo@chat.test: "), "{error}");
         assert!(!relay.password_file().exists());
         assert_eq!(fs::read(relay.mailbox().join("password")).unwrap(), hash);
+    }
+
+    #[test]
+    fn a_password_that_is_not_that_of_the_account_is_an_error() {
+        let relay = Relay::new();
+        let create = |text| create_account(&relay.config, PasswordFrom::Text(text));
+        assert_eq!(create("correct horse").unwrap(), Made::New);
+        assert_eq!(create("correct horse").unwrap(), Made::Before);
+        let error = create("wrong horse").unwrap_err();
+        assert!(matches!(error, CreateError::Taken { .. }), "{error}");
+        fs::write(relay.mailbox().join("password"), "").unwrap();
+        assert_eq!(create("correct horse").unwrap(), Made::Before);
+    }
+
+    #[test]
+    fn a_password_is_made_once_and_only_where_nobody_else_can_put_one() {
+        let relay = Relay::new();
+        let create = |name: &str| create_password(&relay.config, &relay.base.path().join(name));
+        assert_eq!(create("password").unwrap(), Made::New);
+        let password = fs::read(relay.password_file()).unwrap();
+        assert_eq!(create("password").unwrap(), Made::Before);
+        assert_eq!(fs::read(relay.password_file()).unwrap(), password);
+        assert_eq!(relay.create().unwrap(), Made::New);
+        assert!(relay.can_log_in());
+
+        symlink("password", relay.base.path().join("link")).unwrap();
+        symlink("nowhere", relay.base.path().join("dangling")).unwrap();
+        fs::hard_link(relay.password_file(), relay.base.path().join("hard")).unwrap();
+        let shared = relay.base.path().join("shared");
+        fs::create_dir(&shared).unwrap();
+        fs::set_permissions(&shared, fs::Permissions::from_mode(0o770)).unwrap();
+        symlink("shared", relay.base.path().join("linked")).unwrap();
+        for name in [
+            "link", "dangling", "hard", "password", "shared/x", "linked/x",
+        ] {
+            let error = create(name).unwrap_err();
+            assert!(
+                matches!(error, CreateError::NotPrivate(_)),
+                "{name}: {error}"
+            );
+        }
+        assert!(!relay.base.path().join("nowhere").exists());
+        assert_eq!(fs::read_dir(shared).unwrap().count(), 0);
     }
 }

@@ -37,7 +37,7 @@ use tracing::{info, warn};
 
 use crate::deltachat::{Relay, Server, password, server};
 
-pub use account::{CreateError, Made, create_account};
+pub use account::{CreateError, Made, PasswordFrom, create_account, create_password};
 use pause::Pause;
 use session::{Ended, Session};
 use state::State;
