@@ -7,6 +7,7 @@
 //! | [`echobot`] | the bot that sends back what it is sent |
 //! | [`housekeeping`] | removes what is too old, and reports on all mailboxes |
 //! | [`import`] | takes over the user table of an old relay |
+//! | [`mail_user`] | the owner of the mailboxes, whom root becomes before it touches one |
 //! | [`push`] | delivers push notifications |
 //! | [`render`] | writes the configuration of Dovecot and Postfix |
 //! | [`serve`] | the long-running service: all of it that never ends |
@@ -23,6 +24,7 @@ pub mod deltachat;
 pub mod echobot;
 pub mod housekeeping;
 pub mod import;
+pub mod mail_user;
 pub mod push;
 pub mod render;
 pub mod serve;

@@ -64,11 +64,11 @@ fn run(command: &Command) -> Result<ExitCode, Failure> {
         Command::Layout => commands::layout::run()?,
         Command::Serve(arguments) => commands::serve::run(arguments)?,
         Command::Expire(arguments) => commands::expire::run(arguments)?,
-        Command::Usage(arguments) => commands::usage::run(arguments)?,
         Command::User(arguments) => commands::user::run(arguments)?,
         Command::ImportSqlite(arguments) => commands::import_sqlite::run(arguments)?,
         Command::Echobot(arguments) => commands::echobot::run(arguments)?,
         Command::Test(arguments) => commands::test::run(arguments)?,
+        Command::Usage(arguments) => return commands::usage::run(arguments),
         Command::Check(arguments) => {
             return commands::check::run(arguments).map(|ended| ExitCode::from(ended.code()));
         }

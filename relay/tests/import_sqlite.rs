@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod mail_user;
+
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
@@ -62,6 +64,7 @@ impl Relay {
     }
 
     fn run(&self, options: &[&str]) -> Output {
+        mail_user::hand_over(self.base.path());
         Command::new(env!("CARGO_BIN_EXE_chatmail"))
             .args(["import-sqlite", "--json", "--config"])
             .arg(self.path("chatmail.ini"))

@@ -1,5 +1,6 @@
 //! The command itself: signals, kills, exit codes, and what it logs.
 
+mod mail_user;
 mod support;
 
 use std::os::unix::process::ExitStatusExt;
@@ -20,6 +21,7 @@ struct Serve {
 impl Serve {
     fn start(relay: &Relay) -> Serve {
         let log = relay.directory.path().join("serve.log");
+        mail_user::hand_over(relay.directory.path());
         let child = Command::new(env!("CARGO_BIN_EXE_chatmail"))
             .args(["serve", "--log-level", "debug", "--config"])
             .arg(relay.config_file())

@@ -11,6 +11,7 @@ use chatmail_relay::housekeeping::watch::{Trouble, Watch};
 use clap::Parser;
 use serde_json::json;
 
+use super::mail_user::become_mail_user;
 use crate::exit::{Exit, Failure, load};
 use crate::progress;
 
@@ -22,18 +23,19 @@ const THREADS: usize = 8;
 /// Too old is a mailbox whose last login is more than delete_inactive_users_after days ago, a message
 /// that was stored more than delete_mails_after days ago, and one of more than 200,000 bytes in `cur`
 /// that was stored more than delete_large_after days ago. Subfolders count as well. A directory without a
-/// file `password` is removed if it is empty; else it is named and left.
+/// file `password` is removed if it is empty, or holds only what a sign-up left that failed more than an hour ago;
+/// else it is named and left.
 ///
 /// Without --remove nothing is changed: it only tells what would go. `chatmail serve` does the same as
 /// --remove once a day, at expire_at_hour. Two runs at a time are not possible. Run it as the owner of the
-/// mailboxes, or as root.
+/// mailboxes, or as root, who goes on as that owner.
 ///
 /// If nobody has logged in for 14 days, or more than half of all accounts would go at once (and more than
 /// ten), the clock may be wrong. Nothing is removed then, unless you say --force.
 #[derive(Parser)]
 #[command(
     after_help = "Exit codes: 0 done, 1 nothing removed, for the clock may be wrong, 64 wrong usage, 74 standard output \
-cannot be written to, 75 another run is at it, or some mailboxes could not be worked on (the others were), 78 wrong \
+cannot be written to, 75 another run is at it, or some mailboxes could not be worked on (the others were), 77 not permitted, 78 wrong \
 chatmail.ini.
 
 With --json standard output is one object: dry_run, mailboxes (how many there were), removed (mailboxes, \
@@ -64,6 +66,7 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let config = load(&arguments.config)?;
+    become_mail_user(&config)?;
     let (mode, doubtful) = match (arguments.remove, arguments.force) {
         (false, _) => (Mode::DryRun, Doubtful::Refuse),
         (true, false) => (Mode::Remove, Doubtful::Refuse),
@@ -140,7 +143,10 @@ fn text_of(outcome: &Outcome, mode: Mode) -> String {
     let mut text = format!("{heading}, of {} mailboxes:\n", outcome.mailboxes);
     for (count, what) in [
         (expired.mailboxes, "mailboxes that nobody uses"),
-        (expired.empty_directories, "empty directories"),
+        (
+            expired.empty_directories,
+            "empty directories and failed sign-ups",
+        ),
         (expired.messages, "old messages"),
         (expired.large_messages, "large messages"),
         (expired.bytes, "bytes"),

@@ -1,43 +1,77 @@
 //! Working as the owner of the mailboxes, whoever starts a command.
 
 use std::env;
-use std::fs;
-use std::os::unix::fs::MetadataExt;
+use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 use chatmail_core::config::Config;
+use chatmail_relay::mail_user::MailUser;
+use rustix::process::{getegid, geteuid, getgid, getgroups, getuid};
 
 use crate::exit::{Exit, Failure};
+
+/// Tells the program that is started anew whom it should find itself to be: `UID:GID`.
+const MARK: &str = "CHATMAIL_MAIL_USER";
 
 /// Goes on as the owner of `MAILBOXES_DIR` if root runs the command: what is made is the mail user's then,
 /// and a file that user has put in the way leads root nowhere. Starts the program anew to that end, so it comes
 /// before anything is read from standard input.
+///
+/// # Errors
+///
+/// The owner cannot be told, or is root; or root cannot be given up.
 pub(crate) fn become_mail_user(config: &Config) -> Result<(), Failure> {
-    if !rustix::process::geteuid().is_root() {
+    let Some(mut command) = as_mail_user(config)? else {
         return Ok(());
-    }
-    let dir = &config.mailboxes_dir;
-    let above = dir.parent().unwrap_or(dir);
-    // Made by the first account; then its owner is that of the directory above.
-    let owner = fs::metadata(dir).or_else(|_| fs::metadata(above));
-    let owner = owner.map_err(|why| {
-        let why = format!("mailboxes_dir = {}: {why}", dir.display());
-        Failure(Exit::Configuration, why)
-    })?;
-    if owner.uid() == 0 {
-        return Ok(());
-    }
+    };
     let mut arguments = env::args_os();
-    let mut command = Command::new("/proc/self/exe");
     if let Some(name) = arguments.next() {
         command.arg0(name);
     }
-    // Also drops the groups of root.
-    command.args(arguments).uid(owner.uid()).gid(owner.gid());
-    let why = command.exec();
-    Err(Failure(
-        Exit::NoPermission,
-        format!("cannot go on as the mail user: {why}"),
-    ))
+    let why = command.args(arguments).exec();
+    Err(not_permitted(&format!(
+        "cannot go on as the mail user: {why}"
+    )))
+}
+
+/// This program, to be run by the owner of `MAILBOXES_DIR`, without the groups of root. `None` if it is not root that
+/// runs it now.
+///
+/// # Errors
+///
+/// As for [`become_mail_user`].
+pub(crate) fn as_mail_user(config: &Config) -> Result<Option<Command>, Failure> {
+    if let Some(mark) = env::var_os(MARK) {
+        return check(&mark).map(|()| None);
+    }
+    if !geteuid().is_root() {
+        return Ok(None);
+    }
+    let user = MailUser::of(&config.mailboxes_dir)
+        .map_err(|why| not_permitted(&format!("mailboxes_dir: {why}")))?;
+    let mut command = Command::new("/proc/self/exe");
+    command.env(MARK, mark(user.uid, user.gid));
+    // Drops the groups of root as well: all of them, where root gives itself up.
+    command.uid(user.uid).gid(user.gid);
+    Ok(Some(command))
+}
+
+fn mark(uid: u32, gid: u32) -> OsString {
+    format!("{uid}:{gid}").into()
+}
+
+/// Whether nothing of root is left.
+fn check(expected: &OsString) -> Result<(), Failure> {
+    let (uid, gid) = (geteuid(), getegid());
+    let groups = getgroups().map_err(|why| not_permitted(&why.to_string()))?;
+    let is_whole = getuid() == uid && getgid() == gid && groups.iter().all(|group| *group == gid);
+    match is_whole && !uid.is_root() && *expected == mark(uid.as_raw(), gid.as_raw()) {
+        true => Ok(()),
+        false => Err(not_permitted("cannot give up what root may do")),
+    }
+}
+
+fn not_permitted(why: &str) -> Failure {
+    Failure(Exit::NoPermission, why.to_owned())
 }

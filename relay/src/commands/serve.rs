@@ -15,6 +15,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info, warn};
 use tracing_subscriber::EnvFilter;
 
+use super::mail_user::become_mail_user;
 use crate::exit::{Exit, Failure, load};
 
 /// The socket's name, as an option and as systemd's.
@@ -41,11 +42,12 @@ const STACK: usize = 512 * 1024;
 /// server pass on /new and /cgi-bin/newemail.py, with the client's address in X-Forwarded-For, and nothing else.
 ///
 /// Stops at SIGTERM and SIGINT. A notification is never lost by a stop, a crash or a kill; one that
-/// was on its way may be sent twice. Run it as the owner of the mailboxes. Logs go to standard error.
+/// was on its way may be sent twice. Run it as the owner of the mailboxes; root
+/// goes on as that owner. Logs go to standard error.
 #[derive(Parser)]
 #[command(
     after_help = "Exit codes: 0 stopped by a signal, 64 wrong usage, 69 it cannot go on: the spool cannot be watched, \
-or a bug, 71 the system refused, 73 a socket cannot be created, 75 another process listens there, 78 wrong chatmail.ini.
+or a bug, 71 the system refused, 73 a socket cannot be created, 75 another process listens there, 77 not permitted, 78 wrong chatmail.ini.
 
 A socket that systemd passes on (FileDescriptorName=http) takes the place of --http.
 
@@ -76,9 +78,10 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let config = load(&arguments.config)?;
+    become_mail_user(&config)?;
     let mut sockets = Inherited::from_env(&[(HTTP, Need::Any)])?;
     sockets.check(HTTP, !arguments.http.is_empty(), Need::Any)?;
-    let config = load(&arguments.config)?;
     start_log(arguments.log_level);
     for key in &config.unknown_keys {
         warn!("{}: unknown key {key}", config.path.display());

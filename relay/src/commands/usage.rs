@@ -1,9 +1,7 @@
 //! `chatmail usage`.
 
-use std::fs::Permissions;
-use std::io::{self, Write};
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::process::ExitCode;
 use std::time::SystemTime;
 
 use chatmail_core::usage::{Amount, Report};
@@ -12,11 +10,13 @@ use clap::Parser;
 use serde_json::{Value, json};
 
 use super::expire::{threads, watch};
+use super::mail_user::{as_mail_user, become_mail_user};
 use crate::exit::{Exit, Failure, load};
 use crate::progress;
 
-/// The file in a directory of the node exporter's that relays have always written.
-const TEXTFILE: &str = "fsreport.prom";
+mod files;
+
+use files::{Files, root_writes};
 
 /// Tell what all mailboxes hold, and how many are in use.
 ///
@@ -25,11 +25,12 @@ const TEXTFILE: &str = "fsreport.prom";
 /// automatic tests; they are not counted as active. Sizes of messages are those of the quota, before
 /// compression. No address is told.
 ///
-/// Prints a table, unless it is told to write files. A file is replaced in one step.
+/// Prints a table, unless it is told to write files. A file is replaced in one step. Root may run it as well: it
+/// goes on as the owner of the mailboxes, and only files are written as root.
 #[derive(Parser)]
 #[command(
     after_help = "Exit codes: 0 done, 64 wrong usage, 73 a file cannot be written, 74 standard output cannot be written \
-to, 75 the mailboxes, or some of them, cannot be read, 78 wrong chatmail.ini.
+to, 75 the mailboxes, or some of them, cannot be read, 77 not permitted, 78 wrong chatmail.ini.
 
 With --json standard output is one object: accounts (all, ci, user), active (a list of days, accounts), storage \
 (messages, extra, total; count and bytes), sizes (a list of min_size, count, bytes), ages (a list of min_days, count, \
@@ -51,10 +52,20 @@ pub(crate) struct Arguments {
     /// Print one JSON object
     #[arg(long)]
     json: bool,
+    /// Print what root is to write, for root
+    #[arg(long, hide = true)]
+    hand_over: bool,
 }
 
-pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
+pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let config = load(&arguments.config)?;
+    if arguments.textfile.is_some() || arguments.legacy_metrics.is_some() {
+        // The mail user may not write there, and root may not look at mailboxes.
+        if let Some(command) = as_mail_user(&config)? {
+            return root_writes(arguments, command);
+        }
+    }
+    become_mail_user(&config)?;
     let watch = watch();
     let mailboxes = config.mailboxes();
     let taken = progress::shown(&watch, "usage", || {
@@ -64,45 +75,20 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let report = taken
         .map_err(|error| temporary(error.to_string()))?
         .ok_or_else(|| temporary("stopped".to_owned()))?;
-    if let Some(path) = &arguments.textfile {
-        let path = match path.is_dir() {
-            true => path.join(TEXTFILE),
-            false => path.clone(),
-        };
-        write(&path, &report.to_textfile())?;
-    }
-    if let Some(path) = &arguments.legacy_metrics {
-        write(path, &report.to_legacy())?;
-    }
-    if arguments.json {
-        super::print(&(json_of(&report).to_string() + "\n"))?;
-    } else if arguments.textfile.is_none() && arguments.legacy_metrics.is_none() {
+    let files = Files::of(&report, json_of(&report));
+    if arguments.hand_over {
+        super::print(&files.handed_over())?;
+    } else if arguments.textfile.is_some() || arguments.legacy_metrics.is_some() {
+        files.write(arguments)?;
+    } else if arguments.json {
+        super::print(&files.json_line())?;
+    } else {
         super::print(&report.to_text())?;
     }
     match report.unreadable {
-        0 => Ok(()),
+        0 => Ok(ExitCode::SUCCESS),
         some => Err(temporary(format!("{some} mailboxes could not be read"))),
     }
-}
-
-/// Replaces a file that everybody may read.
-fn write(path: &Path, text: &str) -> Result<(), Failure> {
-    let replace = || -> io::Result<()> {
-        let dir = match path.parent() {
-            Some(dir) if !dir.as_os_str().is_empty() => dir,
-            _ => Path::new("."),
-        };
-        let mut file = tempfile::Builder::new()
-            .permissions(Permissions::from_mode(0o644))
-            .tempfile_in(dir)?;
-        file.write_all(text.as_bytes())?;
-        // Whatever the umask says.
-        file.as_file()
-            .set_permissions(Permissions::from_mode(0o644))?;
-        file.persist(path)?;
-        Ok(())
-    };
-    replace().map_err(|error| Failure(Exit::CannotCreate, format!("{}: {error}", path.display())))
 }
 
 fn json_of(report: &Report) -> Value {

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[path = "../mail_user/mod.rs"]
+mod mail_user;
 mod terminal;
 
 use std::fs;
@@ -32,6 +34,7 @@ impl Relay {
     }
 
     fn command(&self, words: &str) -> Command {
+        mail_user::hand_over(self.base.path());
         let mut command = Command::new(env!("CARGO_BIN_EXE_chatmail"));
         command.arg("user").args(words.split(' '));
         command

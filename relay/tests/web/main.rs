@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used)]
 
 mod clients;
+#[path = "../mail_user/mod.rs"]
+mod mail_user;
 mod new;
 mod odd;
 mod program;

@@ -40,6 +40,7 @@ impl Relay {
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
+        crate::mail_user::hand_over(self.dir.path());
         let mut command = Command::new(PROGRAM);
         command
             .args(["serve", "--log-level", "debug", "--config"])

@@ -1,0 +1,255 @@
+//! The owner of the mailboxes, found so that this owner cannot lead root astray.
+//!
+//! Root runs commands that work on mailboxes, and all that lies in `MAILBOXES_DIR` belongs to the mail user, as does
+//! mostly the directory above it. So a command first becomes the owner of `MAILBOXES_DIR`. Whose that is, is asked by
+//! descriptors, one directory after the other: a link is followed only if it is root's own, and at the end there
+//! must be a directory of a user and a group other than root.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Component, Path, PathBuf};
+
+use rustix::fs::{CWD, FileType, Mode, OFlags, Stat, fstat, openat, readlinkat};
+use rustix::io::Errno;
+
+/// As many links as the kernel follows.
+const LINKS_MAX: usize = 40;
+
+/// The user and group that own the mailboxes. Never those of root.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MailUser {
+    /// Number of the user.
+    pub uid: u32,
+    /// Number of the group.
+    pub gid: u32,
+}
+
+/// Why root does not work there.
+#[derive(Debug)]
+pub enum Unsafe {
+    /// A link in the path belongs to somebody else than root, or stands in the place of the directory.
+    Link(PathBuf),
+    /// The directory belongs to root.
+    RootUser(PathBuf),
+    /// The directory belongs to the group of root.
+    RootGroup(PathBuf),
+    /// It cannot be told.
+    Io(PathBuf, io::Error),
+}
+
+impl fmt::Display for Unsafe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let remedy = "run: install -d -o vmail -g vmail -m 0700";
+        match self {
+            Unsafe::Link(path) => {
+                let path = path.display();
+                write!(
+                    f,
+                    "{path}: is a link that root does not follow; name the directory that it leads to"
+                )
+            }
+            Unsafe::RootUser(path) => {
+                let path = path.display();
+                write!(
+                    f,
+                    "{path}: belongs to root instead of the mail user; {remedy} {path}"
+                )
+            }
+            Unsafe::RootGroup(path) => {
+                let path = path.display();
+                write!(
+                    f,
+                    "{path}: belongs to the group of root instead of the mail user's; {remedy} {path}"
+                )
+            }
+            Unsafe::Io(path, why) => write!(f, "{}: {why}", path.display()),
+        }
+    }
+}
+
+impl std::error::Error for Unsafe {}
+
+impl MailUser {
+    /// The owner of `MAILBOXES_DIR`. The first account makes that directory; until then its owner will be that of
+    /// the directory above it.
+    ///
+    /// # Errors
+    ///
+    /// [`Unsafe`]: a command of root must not go on.
+    pub fn of(mailboxes_dir: &Path) -> Result<MailUser, Unsafe> {
+        let opened = match open_directory(mailboxes_dir, LastLink::Refuse) {
+            Err(Unsafe::Io(_, why)) if why.kind() == io::ErrorKind::NotFound => {
+                let above = mailboxes_dir.parent().unwrap_or(mailboxes_dir);
+                open_directory(above, LastLink::Refuse)
+            }
+            opened => opened,
+        };
+        let (_, stat) = opened?;
+        match (stat.st_uid, stat.st_gid) {
+            (0, _) => Err(Unsafe::RootUser(mailboxes_dir.to_owned())),
+            (_, 0) => Err(Unsafe::RootGroup(mailboxes_dir.to_owned())),
+            (uid, gid) => Ok(MailUser { uid, gid }),
+        }
+    }
+}
+
+/// Whether a link of root may stand in the place of the directory itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LastLink {
+    /// It is an error.
+    Refuse,
+    /// It is followed, like one on the way.
+    Follow,
+}
+
+/// The directory at `path`, as a descriptor for its name only (`O_PATH`), and what it is. Links that belong to
+/// somebody else than root are not followed.
+///
+/// # Errors
+///
+/// [`Unsafe::Link`] or [`Unsafe::Io`].
+pub fn open_directory(path: &Path, last: LastLink) -> Result<(OwnedFd, Stat), Unsafe> {
+    let mut steps = steps(path);
+    let (mut walked, mut links) = (PathBuf::new(), 0);
+    let failed = |at: &Path, error: Errno| Unsafe::Io(at.to_owned(), error.into());
+    let mut at = open(CWD, ".").map_err(|error| failed(path, error))?;
+    while let Some(step) = steps.pop() {
+        if step == "/" {
+            walked = PathBuf::new();
+        }
+        walked.push(&step);
+        let next = open(&at, &step).map_err(|error| failed(&walked, error))?;
+        let stat = fstat(&next).map_err(|error| failed(&walked, error))?;
+        match FileType::from_raw_mode(stat.st_mode) {
+            FileType::Directory => at = next,
+            FileType::Symlink => {
+                let is_refused = steps.is_empty() && last == LastLink::Refuse;
+                links += 1;
+                if stat.st_uid != 0 || is_refused {
+                    return Err(Unsafe::Link(walked));
+                }
+                if links > LINKS_MAX {
+                    return Err(failed(&walked, Errno::LOOP));
+                }
+                let target =
+                    readlinkat(&next, "", Vec::new()).map_err(|error| failed(&walked, error))?;
+                walked.pop();
+                let target = PathBuf::from(OsString::from_vec(target.into_bytes()));
+                steps.extend(self::steps(&target));
+            }
+            _ => return Err(failed(&walked, Errno::NOTDIR)),
+        }
+    }
+    let stat = fstat(&at).map_err(|error| failed(path, error))?;
+    Ok((at, stat))
+}
+
+/// What a path consists of, the last first.
+fn steps(path: &Path) -> Vec<OsString> {
+    let kept = path
+        .components()
+        .filter(|step| *step != Component::CurDir)
+        .map(|step| step.as_os_str().to_owned());
+    let mut steps: Vec<_> = kept.collect();
+    steps.reverse();
+    steps
+}
+
+fn open(at: impl std::os::fd::AsFd, name: impl rustix::path::Arg) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    openat(at, name, flags, Mode::empty())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::{MetadataExt, chown, lchown, symlink};
+
+    const VMAIL: u32 = 64_001;
+    const ALICE: u32 = 64_002;
+
+    /// `None`, and a word about it, where nobody can be given anything.
+    fn base() -> Option<tempfile::TempDir> {
+        let base = tempfile::tempdir().unwrap();
+        let is_root = fs::metadata(base.path()).unwrap().uid() == 0;
+        if !is_root {
+            eprintln!("left out: only root can give files away");
+        }
+        Some(base).filter(|_| is_root)
+    }
+
+    fn directory(path: &Path, uid: u32, gid: u32) {
+        fs::create_dir_all(path).unwrap();
+        chown(path, Some(uid), Some(gid)).unwrap();
+    }
+
+    #[test]
+    fn the_owner_of_the_mailboxes_is_the_mail_user() {
+        let Some(base) = base() else { return };
+        let home = base.path().join("vmail");
+        let mail = home.join("mail");
+        directory(&home, VMAIL, VMAIL);
+        let user = MailUser {
+            uid: VMAIL,
+            gid: VMAIL,
+        };
+        assert_eq!(MailUser::of(&mail).unwrap(), user);
+        directory(&mail, VMAIL, VMAIL);
+        assert_eq!(MailUser::of(&mail).unwrap(), user);
+        assert_eq!(MailUser::of(&home.join("./mail/../mail/")).unwrap(), user);
+        // Root may lay out the disk with links.
+        symlink("vmail", base.path().join("data")).unwrap();
+        assert_eq!(MailUser::of(&base.path().join("data/mail")).unwrap(), user);
+        let missing = MailUser::of(&home.join("no/mail")).unwrap_err();
+        assert!(matches!(missing, Unsafe::Io(..)), "{missing}");
+    }
+
+    #[test]
+    fn root_and_the_group_of_root_are_not_the_mail_user() {
+        let Some(base) = base() else { return };
+        let mail = base.path().join("mail");
+        let missing = MailUser::of(&mail).unwrap_err();
+        assert!(matches!(missing, Unsafe::RootUser(_)), "{missing}");
+        directory(&mail, 0, VMAIL);
+        let why = MailUser::of(&mail).unwrap_err().to_string();
+        let path = mail.display().to_string();
+        assert!(
+            why.contains("belongs to root") && why.ends_with(&path),
+            "{why}"
+        );
+        directory(&mail, VMAIL, 0);
+        let why = MailUser::of(&mail).unwrap_err();
+        assert!(matches!(why, Unsafe::RootGroup(_)), "{why}");
+    }
+
+    #[test]
+    fn no_link_of_the_mail_user_is_followed_and_none_in_place_of_the_mailboxes() {
+        let Some(base) = base() else { return };
+        let home = base.path().join("vmail");
+        let other = base.path().join("alice");
+        directory(&home, VMAIL, VMAIL);
+        directory(&other.join("chat.test"), ALICE, ALICE);
+        for target in ["../alice", "/", "/root", "."] {
+            let link = home.join("mail");
+            symlink(target, &link).unwrap();
+            lchown(&link, Some(VMAIL), Some(VMAIL)).unwrap();
+            for path in [link.clone(), link.join("chat.test")] {
+                let why = MailUser::of(&path).unwrap_err();
+                assert!(matches!(why, Unsafe::Link(ref at) if *at == link), "{why}");
+            }
+            fs::remove_file(&link).unwrap();
+        }
+        let link = base.path().join("mail");
+        symlink(other.join("chat.test"), &link).unwrap();
+        let why = MailUser::of(&link).unwrap_err();
+        assert!(matches!(why, Unsafe::Link(_)), "{why}");
+        assert!(open_directory(&link, LastLink::Follow).is_ok());
+        symlink("loop", base.path().join("loop")).unwrap();
+        assert!(MailUser::of(&base.path().join("loop/x")).is_err());
+    }
+}
