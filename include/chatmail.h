@@ -463,8 +463,8 @@ void chatmail_users_free(chatmail_users_t *users);
  Notes that `address` has logged in today. What is stored is the day (UTC), not the hour, and only
  when it changes.
 
- CHATMAIL_ERROR_IO if it cannot be stored. An address that is not one of this relay has no last
- login; that is no error.
+ CHATMAIL_ERROR_IO if it cannot be stored. An address of another domain has no last login, nor has
+ one without an account; that is not an error.
  */
 int32_t chatmail_note_login(const chatmail_config_t *config,
                             const uint8_t *address,

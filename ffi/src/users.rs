@@ -1,6 +1,7 @@
 //! The addresses of the relay, and their last login.
 
 use std::ffi::{CString, c_char};
+use std::io::ErrorKind;
 use std::ptr;
 use std::time::SystemTime;
 
@@ -84,8 +85,8 @@ pub unsafe extern "C" fn chatmail_users_free(users: *mut chatmail_users_t) {
 /// Notes that `address` has logged in today. What is stored is the day (UTC), not the hour, and only
 /// when it changes.
 ///
-/// CHATMAIL_ERROR_IO if it cannot be stored. An address that is not one of this relay has no last
-/// login; that is no error.
+/// CHATMAIL_ERROR_IO if it cannot be stored. An address of another domain has no last login, nor has
+/// one without an account; that is not an error.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn chatmail_note_login(
     config: *const chatmail_config_t,
@@ -96,10 +97,12 @@ pub unsafe extern "C" fn chatmail_note_login(
     status(err, || {
         let mailboxes = shared!(config).config.mailboxes();
         if let Some(address) = Address::parse(bytes!(address, address_len), mailboxes.domain()) {
-            let mailbox = mailboxes.mailbox(&address);
-            mailbox
-                .note_login(SystemTime::now())
-                .map_err(chatmail_error_t::io)?;
+            match mailboxes.mailbox(&address).note_login(SystemTime::now()) {
+                Err(error) if error.kind() != ErrorKind::NotFound => {
+                    return Err(chatmail_error_t::io(error));
+                }
+                _ => {}
+            }
         }
         Ok(())
     })

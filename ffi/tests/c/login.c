@@ -129,6 +129,8 @@ static void the_day_of_the_last_login_is_noted(const chatmail_config_t *config)
     CHECK(st.st_mtime % 86400 == 0);
     CHECK(before - st.st_mtime < 86400);
     CHECK_OK(chatmail_note_login(config, BYTES("alice1234@other.test"), &err));
+    CHECK_OK(chatmail_note_login(config, BYTES("nobody1234@chat.test"), &err));
+    CHECK(stat(in_dir("mail/nobody1234@chat.test"), &st) != 0);
 }
 
 static void write_text(const char *name, const char *text)
