@@ -31,6 +31,7 @@ mod push;
 mod push_kill;
 mod quota;
 mod reuse;
+mod root;
 mod signup;
 mod takeover;
 mod tokens;
