@@ -132,7 +132,6 @@ impl State {
             let unless = |needed: bool, step: u32| if needed { 0 } else { step };
             let negotiated = offer.accept(
                 unless(route.asks_for_client(), steps::NO_CONNECT)
-                    | unless(route.answers_mail(), steps::NO_REPLY_MAIL)
                     | unless(route.answers_recipients(), steps::NO_REPLY_RECIPIENT),
             )?;
             answers.negotiated(negotiated);
@@ -163,10 +162,8 @@ impl State {
             Command::Mail(sender) => {
                 // A login counts for the one command that it came with.
                 let login = std::mem::take(&mut self.login);
-                match self.session.mail(&login, sender) {
-                    None => go_on_unless(steps::NO_REPLY_MAIL),
-                    Some(reply) => answers.reply(&reply.to_string()),
-                }
+                self.session.mail(&login, sender);
+                go_on_unless(steps::NO_REPLY_MAIL);
             }
             Command::Recipient(address) => {
                 match self.session.recipient(address).map_err(out_of_order)? {

@@ -159,13 +159,13 @@ impl Metrics {
         let recipients_refused = Family::default();
         registry.register(
             "recipients_refused",
-            "Recipients turned away or put off at RCPT",
+            "Recipients refused or deferred at RCPT",
             recipients_refused.clone(),
         );
         let senders_refused = Family::default();
         registry.register(
             "senders_refused",
-            "Senders turned away or put off at MAIL",
+            "Senders refused or deferred at RCPT",
             senders_refused.clone(),
         );
         let connections = Family::default();
@@ -227,8 +227,8 @@ impl Metrics {
         }
     }
 
-    /// A message was signed (`signed`), or verified with this result: `pass`, `none`, `fail`,
-    /// `dns-trouble`, `exempt`.
+    /// A message was signed (`signed`), or not, because it stays here (`local`), or verified with this
+    /// result: `pass`, `none`, `fail`, `dns-trouble`, `exempt`.
     pub fn dkim(&self, result: &'static str) {
         self.dkim.get_or_create(&ResultLabel { result }).inc();
     }

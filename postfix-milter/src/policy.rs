@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Instant;
 
 use chatmail_core::address::Address;
+use chatmail_core::auth::{Standing, standing};
 use chatmail_core::config::Config;
 use chatmail_core::filter::Reply;
 use chatmail_core::filter::rate::RateLimiter;
@@ -13,9 +14,10 @@ use chatmail_core::mailbox::Mailboxes;
 use crate::dkim::Dkim;
 use crate::metrics::Metrics;
 
+mod addressee;
 mod envelope;
 
-use envelope::Parts;
+pub use addressee::Addressee;
 
 /// The relay's rules, for all connections of the process.
 #[derive(Debug)]
@@ -42,16 +44,6 @@ pub struct Refused {
     pub reply: Reply,
     /// For the log and the counters: a fixed name.
     pub reason: &'static str,
-}
-
-/// Whose an address is.
-enum Owner {
-    /// This address of ours, less its detail. Its mailbox may not exist.
-    Ours(Address),
-    /// Of our domain, but no mailbox could have this name.
-    Nobody,
-    /// Of another domain.
-    Elsewhere,
 }
 
 #[derive(Debug)]
@@ -86,12 +78,13 @@ impl Rate {
 }
 
 impl Refused {
-    fn new(reply: Reply, reason: &'static str) -> Refused {
+    /// Says this, for this reason.
+    pub(crate) fn new(reply: Reply, reason: &'static str) -> Refused {
         Refused { reply, reason }
     }
 
-    /// The mailbox could not be asked. Its name, which is an address, stays out of the log.
-    fn undecided(_: &io::Error) -> Refused {
+    /// The mailbox could not be asked.
+    fn undecided() -> Refused {
         Refused::new(Reply::temporary(), "undecided")
     }
 }
@@ -110,57 +103,43 @@ impl Rules {
         &self.mailboxes
     }
 
-    /// Whose address this is, however it is written.
-    fn owner(&self, address: &[u8]) -> Owner {
-        let Parts { localpart, domain } = envelope::parts(address);
-        let ours = self.mailboxes.domain();
-        if localpart.is_empty() && domain.is_empty() {
-            return Owner::Elsewhere;
-        }
-        if !domain.is_empty() && !domain.eq_ignore_ascii_case(ours.in_address().as_bytes()) {
-            return Owner::Elsewhere;
-        }
-        let localpart = without_detail(&localpart);
-        let address = [localpart, b"@", ours.in_address().as_bytes()].concat();
-        match Address::parse(&address, ours) {
-            Some(address) => Owner::Ours(address),
-            None => Owner::Nobody,
-        }
-    }
-
-    /// The sender as the rate limit counts it.
-    fn sender(&self, sender: &[u8]) -> Result<String, Refused> {
-        let Owner::Ours(address) = self.owner(sender) else {
-            return Ok(String::from_utf8_lossy(sender).to_lowercase());
+    /// Whether a user may send: the operator may have disabled the account.
+    fn sender(&self, login: &[u8]) -> Result<(), Refused> {
+        let Some(address) = Address::parse(login, self.mailboxes.domain()) else {
+            return Ok(());
         };
-        match self.mailboxes.mailbox(&address).is_disabled() {
-            Ok(false) => Ok(address.as_str().to_owned()),
-            Ok(true) => Err(Refused::new(Reply::disabled(), "disabled")),
-            Err(error) => Err(Refused::undecided(&error)),
+        match self.standing(&address)? {
+            Some(standing) if standing.is_blocked() => {
+                Err(Refused::new(Reply::disabled(), "disabled"))
+            }
+            Some(_) | None => Ok(()),
         }
     }
 
-    fn recipient(&self, address: &[u8]) -> Result<(), Refused> {
+    fn recipient(&self, address: Option<&Address>) -> Result<(), Refused> {
         let unknown = |reason| Err(Refused::new(Reply::unknown_recipient(), reason));
-        let undecided = |error: io::Error| Refused::undecided(&error);
-        let mailbox = match self.owner(address) {
-            Owner::Ours(address) => self.mailboxes.mailbox(&address),
-            Owner::Nobody => return unknown("unknown"),
-            Owner::Elsewhere => return Ok(()),
-        };
-        // The two look the same from outside: who was disabled is nobody's business.
-        if !mailbox.exists().map_err(undecided)? {
+        let Some(address) = address else {
             return unknown("unknown");
+        };
+        match self.standing(address)? {
+            Some(Standing::Active) => {}
+            // These look the same from outside: who was disabled is nobody's business.
+            None => return unknown("unknown"),
+            Some(Standing::Disabled | Standing::NoPassword) => return unknown("disabled"),
+            Some(Standing::Damaged) => return Err(Refused::undecided()),
         }
-        if mailbox.is_disabled().map_err(undecided)? {
-            return unknown("disabled");
-        }
-        match mailbox.usage().map_err(undecided)? {
+        // Names a mailbox, which is an address, so it stays out of the log.
+        let undecided = |_: io::Error| Refused::undecided();
+        match self.mailboxes.mailbox(address).usage().map_err(undecided)? {
             Some(usage) if usage >= self.max_mailbox_size => {
                 Err(Refused::new(Reply::mailbox_full(), "over-quota"))
             }
             _ => Ok(()),
         }
+    }
+
+    fn standing(&self, address: &Address) -> Result<Option<Standing>, Refused> {
+        standing(&self.mailboxes.mailbox(address)).map_err(|_| Refused::undecided())
     }
 }
 
@@ -215,43 +194,35 @@ impl Policy {
         &self.metrics
     }
 
-    /// Whether this user of ours may send one more message now; if so, it is counted. However its
-    /// address is written, and whatever stands behind a `+` in it, it is one sender.
+    /// Whether the user with this login may send one more message now; if so, it is counted. In any
+    /// case of its letters the login is one user.
     ///
     /// # Errors
     ///
-    /// The mailbox is disabled, that cannot be told, or there were too many messages.
-    pub fn may_send(&self, sender: &[u8]) -> Result<(), Refused> {
-        let key = self.rules().sender(sender)?;
-        let passes = self
-            .rate
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .limiter
-            .check(&key, Instant::now());
-        match passes {
-            true => Ok(()),
-            false => Err(Refused::new(Reply::rate_limited(sender), "rate-limit")),
+    /// The account is disabled, that cannot be told, or there were too many messages.
+    pub fn may_send(&self, login: &[u8]) -> Result<(), Refused> {
+        self.rules().sender(login)?;
+        let key = String::from_utf8_lossy(login);
+        let mut rate = self.rate.lock().unwrap_or_else(PoisonError::into_inner);
+        if rate.limiter.check(&key, Instant::now()) {
+            Ok(())
+        } else {
+            Err(Refused::new(Reply::rate_limited(login), "rate-limit"))
         }
     }
 
-    /// Whether mail to this address may come, however it is written. Addresses of other domains
-    /// pass: others decide on them.
+    /// Whose this address is, however it is written.
+    pub fn addressee(&self, address: &[u8]) -> Addressee {
+        Addressee::of(address, self.rules().mailboxes.domain())
+    }
+
+    /// Whether mail to this address of ours arrives. `None` is a name that no mailbox can have.
     ///
     /// # Errors
     ///
-    /// An address of ours has no mailbox, is disabled or full, or that cannot be told.
-    pub fn recipient(&self, address: &[u8]) -> Result<(), Refused> {
+    /// There is no such account, it is disabled, its mailbox is full, or that cannot be told.
+    pub fn may_receive(&self, address: Option<&Address>) -> Result<(), Refused> {
         self.rules().recipient(address)
-    }
-}
-
-/// `alice` for `alice+news`: `recipient_delimiter = +` as Postfix and Dovecot have it.
-fn without_detail(localpart: &[u8]) -> &[u8] {
-    match localpart.iter().position(|&b| b == b'+') {
-        // Without a name before it, the plus is the name.
-        Some(plus) if plus > 0 => &localpart[..plus],
-        _ => localpart,
     }
 }
 

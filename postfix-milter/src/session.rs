@@ -7,6 +7,7 @@
 //! Most decisions fall at once. Mail of others may need a key from the DNS; then
 //! [`Session::decide`] waits for it, and nothing else does.
 
+mod envelope;
 mod message;
 mod record;
 
@@ -17,9 +18,10 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 
-use chatmail_core::filter::{HeaderEdit, Origin, Reply};
+use chatmail_core::filter::{HeaderEdit, Reply};
 
 use crate::policy::{Policy, Refused};
+use envelope::{Envelope, Objection};
 use message::{Ended, Message, Pending};
 use record::Record;
 
@@ -44,11 +46,6 @@ impl Route {
         }
     }
 
-    /// Whether [`Session::mail`] may answer with anything but `None`.
-    pub fn answers_mail(self) -> bool {
-        self == Route::Outgoing
-    }
-
     /// Whether [`Session::recipient`] may answer with anything but `None`.
     pub fn answers_recipients(self) -> bool {
         self != Route::Internal
@@ -57,15 +54,6 @@ impl Route {
     /// Whether the network address of the client matters.
     pub fn asks_for_client(self) -> bool {
         self == Route::Incoming
-    }
-
-    /// What the check has to know; `None`: there is none.
-    fn origin(self, login: &[u8], client: Option<IpAddr>) -> Option<Origin<'_>> {
-        match self {
-            Route::Outgoing => Some(Origin::Outgoing { login }),
-            Route::Incoming => Some(Origin::Incoming { client }),
-            Route::Internal => None,
-        }
     }
 }
 
@@ -129,23 +117,14 @@ impl Session {
     }
 
     /// A new message from this envelope sender, instead of one that may be open. `login` is who has
-    /// logged in; empty: nobody. `Some`: it may not come, and no message is open.
-    pub fn mail(&mut self, login: &[u8], sender: &[u8]) -> Option<Reply> {
+    /// logged in; empty: nobody. Whether it may come is decided with its first recipient.
+    pub fn mail(&mut self, login: &[u8], sender: &[u8]) {
         self.abort();
-        if self.route.answers_mail() {
-            let policy = &self.policy;
-            if let Err(refused) = asked(|| policy.may_send(sender)) {
-                policy.metrics().sender_refused(refused.reason);
-                record::sender_refused(self.route, &refused);
-                return Some(refused.reply);
-            }
-        }
-        let origin = self.route.origin(login, self.client);
-        self.message = Some(Box::new(Message::new(self.route, origin, sender)));
-        None
+        let envelope = Envelope::new(self.route, login, self.client, sender);
+        self.message = Some(Box::new(Message::new(self.route, envelope)));
     }
 
-    /// One more recipient of the open message. `Some`: it is not one.
+    /// One more recipient of the open message. `Some`: it is refused, for itself or for the sender.
     ///
     /// # Errors
     ///
@@ -155,16 +134,30 @@ impl Session {
         if !message.is_envelope() {
             return Err(OutOfOrder);
         }
-        if self.route.answers_recipients() {
-            let policy = &self.policy;
-            if let Err(refused) = asked(|| policy.recipient(address)) {
-                policy.metrics().recipient_refused(refused.reason);
-                // The MTA logs it, and strangers may try thousands.
-                return Ok(Some(refused.reply));
+        let policy = &self.policy;
+        let answer = guarded(|| message.recipient(policy, address)).unwrap_or_else(|| {
+            let refused = Refused::new(Reply::temporary(), "panic");
+            Err(Objection::Recipient(refused))
+        });
+        Ok(answer.err().map(|objection| {
+            // The MTA logs all of them, and strangers may try thousands.
+            let metrics = policy.metrics();
+            match objection {
+                Objection::Sender(refused) => {
+                    metrics.sender_refused(refused.reason);
+                    record::sender_refused(self.route, &refused);
+                    refused.reply
+                }
+                Objection::SenderAgain(refused) => {
+                    metrics.sender_refused(refused.reason);
+                    refused.reply
+                }
+                Objection::Recipient(refused) => {
+                    metrics.recipient_refused(refused.reason);
+                    refused.reply
+                }
             }
-        }
-        message.recipient(address);
-        Ok(None)
+        }))
     }
 
     /// One header field: name without colon, value with the white space behind the colon.
@@ -235,14 +228,6 @@ impl Session {
         self.message = None;
         self.pending = None;
     }
-}
-
-/// Asks the policy; a panic is no answer.
-fn asked(ask: impl FnOnce() -> Result<(), Refused>) -> Result<(), Refused> {
-    guarded(ask).unwrap_or(Err(Refused {
-        reply: Reply::temporary(),
-        reason: "panic",
-    }))
 }
 
 /// Runs a piece of the work on a message; `None` if it panicked. What it was working on is not

@@ -110,15 +110,19 @@ fn a_broken_configuration_is_reported_and_the_old_one_stays() {
         assert!(line.contains(named), "{line}");
     }
     let mut mta = Mta::connect(&socket(&relay, "outgoing"));
-    assert_eq!(mta.mail(ALICE), Answer::Continue);
-    mta.send(b'A', b"");
-    assert!(matches!(mta.mail(ALICE), Answer::Reply(_)));
+    let mut sent = || {
+        mta.mail(ALICE);
+        let answer = mta.recipient(BOB);
+        mta.send(b'A', b"");
+        answer
+    };
+    assert_eq!(sent(), Answer::Continue);
+    assert!(matches!(sent(), Answer::Reply(_)));
 
     relay.configure("max_user_send_per_minute = 1\nmax_user_send_burst_size = 5");
     daemon.signal(Signal::HUP);
     daemon.wait_for("configuration read again");
-    mta.send(b'A', b"");
-    assert_eq!(mta.mail(ALICE), Answer::Continue);
+    assert_eq!(sent(), Answer::Continue);
 }
 
 #[test]
@@ -254,17 +258,25 @@ fn the_metrics_count_messages_and_name_nobody() {
     let mut mta = Mta::connect(&socket(&relay, "outgoing"));
     mta.transaction(ALICE, &[BOB], &Mail::encrypted(ALICE));
     mta.transaction(ALICE, &[BOB], &Mail::cleartext(ALICE));
-    assert!(matches!(mta.mail(ALICE), Answer::Reply(_)));
+    mta.mail(ALICE);
+    assert!(matches!(mta.recipient(BOB), Answer::Reply(_)));
+    mta.send(b'A', b"");
+    mta.mail_as("", ALICE);
+    assert!(matches!(mta.recipient(BOB), Answer::Reply(_)));
     mta.send(b'A', b"");
     mta.transaction(BOB, &["nobody@chat.test"], &Mail::encrypted(BOB));
+    let mut incoming = Mta::connect(&socket(&relay, "incoming"));
+    incoming.transaction("", &["nobody@chat.test"], &Mail::encrypted(BOB));
     let text = http(&metrics, "GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n");
     for line in [
         "chatmail_milter_messages_total{direction=\"outgoing\",verdict=\"accepted\",reason=\"encrypted\"} 1",
         "chatmail_milter_messages_total{direction=\"outgoing\",verdict=\"refused\",reason=\"not-encrypted\"} 1",
-        "chatmail_milter_message_size_bytes_count{direction=\"outgoing\"} 2",
-        "chatmail_milter_message_duration_seconds_count{direction=\"outgoing\"} 2",
+        "chatmail_milter_messages_total{direction=\"outgoing\",verdict=\"refused\",reason=\"unknown\"} 1",
+        "chatmail_milter_message_size_bytes_count{direction=\"outgoing\"} 3",
+        "chatmail_milter_message_duration_seconds_count{direction=\"outgoing\"} 3",
         "chatmail_milter_recipients_refused_total{reason=\"unknown\"} 1",
         "chatmail_milter_senders_refused_total{reason=\"rate-limit\"} 1",
+        "chatmail_milter_senders_refused_total{reason=\"not-logged-in\"} 1",
         "chatmail_milter_connections{direction=\"outgoing\"} 1",
     ] {
         assert!(text.lines().any(|l| l == line), "{line}\n{text}");

@@ -61,7 +61,7 @@ fn a_message_in_another_name_is_refused() {
 }
 
 #[test]
-fn one_message_too_many_is_put_off_at_mail_and_others_may_still_send() {
+fn one_message_too_many_is_put_off_at_rcpt_and_others_may_still_send() {
     let filter = Filter::start(Relay::with(
         "max_user_send_per_minute = 1\nmax_user_send_burst_size = 2",
     ));
@@ -74,12 +74,72 @@ fn one_message_too_many_is_put_off_at_mail_and_others_may_still_send() {
         );
     }
     let refused = Answer::Reply("450 4.7.1: Too much mail from <alice@chat.test>".to_owned());
-    assert_eq!(mta.mail(ALICE), refused);
+    mta.mail(ALICE);
+    assert_eq!(mta.recipient(BOB), refused);
     // Another connection, another spelling: the same sender.
     let mut other = filter.outgoing();
-    assert!(matches!(other.mail("Alice@chat.test"), Answer::Reply(_)));
+    other.mail_as(ALICE, "Alice@chat.test");
+    assert_eq!(other.recipient(BOB), refused);
     other.send(b'A', b"");
-    assert_eq!(other.mail(BOB), Answer::Continue);
+    other.mail(BOB);
+    assert_eq!(other.recipient(BOB), Answer::Continue);
+}
+
+#[test]
+fn a_login_counts_for_the_one_message_that_it_came_with() {
+    let filter = Filter::start(Relay::new());
+    let mut mta = filter.outgoing();
+    let stranger = Answer::Reply("530 5.7.0 Authentication required".to_owned());
+    mta.mail_as("", ALICE);
+    assert_eq!(mta.recipient(BOB), stranger);
+    mta.send(b'A', b"");
+    mta.mail(ALICE);
+    assert_eq!(mta.recipient(BOB), Answer::Continue);
+    mta.send(b'A', b"");
+    // Without macros at all.
+    mta.send(b'M', format!("<{ALICE}>\0").as_bytes());
+    assert_eq!(mta.recipient(BOB), stranger);
+    mta.send(b'A', b"");
+    // The login of another step is not one of MAIL.
+    mta.send(b'D', format!("H{{auth_authen}}\0{ALICE}\0").as_bytes());
+    mta.send(b'M', format!("<{ALICE}>\0").as_bytes());
+    assert_eq!(mta.recipient(BOB), stranger);
+}
+
+#[test]
+fn a_users_message_is_refused_if_it_reaches_nobody_and_its_content_passes() {
+    let relay = Relay::with("max_mailbox_size = 1M\nmax_user_send_burst_size = 100");
+    let full = relay.mailbox("full@chat.test").join("maildirsize");
+    fs::write(full, "1048576S\n1048576 1\n").unwrap();
+    let off = relay.mailbox("off@chat.test").join("DISABLED");
+    fs::write(off, "").unwrap();
+    let trouble = relay.mailbox("trouble@chat.test");
+    fs::create_dir(trouble.join("maildirsize")).unwrap();
+    let filter = Filter::start(relay);
+    let mut mta = filter.outgoing();
+    const GONE: &str = "550 5.1.1 No such mailbox";
+    const FULL: &str = "552 5.2.2 Mailbox is full";
+    for (recipients, expected) in [
+        (&["gone@chat.test"][..], Some(GONE)),
+        (&["off@chat.test"], Some(GONE)),
+        (&["full@chat.test", "off@chat.test"], Some(FULL)),
+        (&["gone@chat.test", "full@chat.test"], Some(GONE)),
+        (&["trouble@chat.test"], Some(LATER)),
+        (&["gone@chat.test", "trouble@chat.test"], Some(LATER)),
+        (&["trouble@chat.test", "gone@chat.test"], Some(LATER)),
+        (&["gone@chat.test", BOB], None),
+        (&[BOB, "gone@chat.test"], None),
+        (&["trouble@chat.test", BOB], None),
+        (&["gone@chat.test", "carol@elsewhere.test"], None),
+        (&["carol@elsewhere.test", "gone@chat.test"], None),
+    ] {
+        let answer = mta.transaction(ALICE, recipients, &Mail::encrypted(ALICE));
+        let expected = expected.map_or(Answer::Continue, |text| Answer::Reply(text.to_owned()));
+        assert_eq!(answer.last(), Some(&expected), "{recipients:?}");
+        // What is wrong with the content counts more.
+        let answer = mta.transaction(ALICE, recipients, &Mail::cleartext(ALICE));
+        assert_eq!(answer, reply(NEEDED), "{recipients:?}");
+    }
 }
 
 #[test]
@@ -201,7 +261,7 @@ fn transactions_of_one_connection_know_nothing_of_each_other() {
 fn garbage_closes_its_own_connection_and_no_other() {
     let filter = Filter::start(Relay::new());
     let mut honest = filter.outgoing();
-    assert_eq!(honest.mail(ALICE), Answer::Continue);
+    honest.mail(ALICE);
     for garbage in [
         b"EHLO client.test\r\n".as_slice(),
         &[0, 0, 0, 0],
@@ -230,16 +290,19 @@ fn garbage_closes_its_own_connection_and_no_other() {
 }
 
 #[test]
-fn a_message_put_off_at_mail_cannot_go_on() {
+fn a_message_put_off_at_rcpt_is_not_excused_from_the_check() {
     let filter = Filter::start(Relay::with(
         "max_user_send_per_minute = 1\nmax_user_send_burst_size = 1",
     ));
     let mut mta = filter.outgoing();
     mta.mail(ALICE);
+    mta.recipient(BOB);
     mta.send(b'A', b"");
-    assert!(matches!(mta.mail(ALICE), Answer::Reply(_)));
-    mta.send(b'R', b"<bob@chat.test>\0");
-    assert!(mta.is_hung_up());
+    mta.mail(ALICE);
+    assert!(matches!(mta.recipient(BOB), Answer::Reply(_)));
+    // Even of an MTA that goes on without a recipient.
+    mta.content(&Mail::cleartext(ALICE));
+    assert_eq!(mta.end(), reply(NEEDED));
 }
 
 #[test]
@@ -248,8 +311,13 @@ fn a_new_rate_limit_holds_at_once() {
         "max_user_send_per_minute = 1\nmax_user_send_burst_size = 1",
     ));
     let mut mta = filter.outgoing();
-    assert_eq!(mta.mail(ALICE), Answer::Continue);
-    mta.send(b'A', b"");
+    let mut sent = || {
+        mta.mail(ALICE);
+        let answer = mta.recipient(BOB);
+        mta.send(b'A', b"");
+        answer
+    };
+    assert_eq!(sent(), Answer::Continue);
     filter
         .relay
         .configure("max_user_send_per_minute = 60\nmax_user_send_burst_size = 2");
@@ -258,10 +326,9 @@ fn a_new_rate_limit_holds_at_once() {
         .replace(&Config::load(&filter.relay.config()).unwrap())
         .unwrap();
     for _ in 0..2 {
-        assert_eq!(mta.mail(ALICE), Answer::Continue);
-        mta.send(b'A', b"");
+        assert_eq!(sent(), Answer::Continue);
     }
-    assert!(matches!(mta.mail(ALICE), Answer::Reply(_)));
+    assert!(matches!(sent(), Answer::Reply(_)));
 }
 
 #[test]
@@ -269,13 +336,14 @@ fn a_stop_lets_an_open_message_finish_and_closes_idle_connections() {
     let mut filter = Filter::start(Relay::new());
     let mut idle = filter.outgoing();
     let mut open = filter.outgoing();
-    assert_eq!(open.mail(ALICE), Answer::Continue);
+    open.mail(ALICE);
+    // Its answer says that the message is open.
+    assert_eq!(open.recipient(BOB), Answer::Continue);
     filter.stop();
     assert!(idle.is_hung_up());
     wait_until("the socket is gone", || {
         !socket(&filter.relay, "outgoing").exists()
     });
-    open.recipient(BOB);
     open.content(&Mail::encrypted(ALICE));
     assert_eq!(open.end().last(), Some(&Answer::Continue));
     assert!(open.is_hung_up());

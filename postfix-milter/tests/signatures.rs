@@ -240,7 +240,10 @@ fn relays_without_a_name_are_not_asked_to_sign() {
             .any(|answer| matches!(answer, Answer::Insert(..)))
     );
     // It verifies all the same.
-    let answers = incoming(&filter, CAROL, &Mail::encrypted(CAROL));
+    filter.relay.mailbox("bob@[203.0.113.7]");
+    let mail = Mail::encrypted(CAROL);
+    let to = ["bob@[203.0.113.7]"];
+    let answers = filter.incoming().transaction(CAROL, &to, &mail);
     assert_eq!(answers, reply(UNSIGNED));
 }
 
@@ -354,12 +357,32 @@ fn a_new_key_signs_after_the_configuration_was_read_again() {
 }
 
 #[test]
+fn mail_that_stays_here_is_not_signed() {
+    let (filter, ..) = site();
+    let mail = Mail::encrypted(ALICE);
+    for (recipients, is_signed) in [
+        (&[BOB][..], false),
+        (&[BOB, "Alice+1@Chat.test.", "bob"], false),
+        (&[BOB, "nobody@chat.test"], false),
+        (&[CAROL], true),
+        (&[BOB, CAROL], true),
+        (&[CAROL, BOB], true),
+    ] {
+        let answers = filter.outgoing().transaction(ALICE, recipients, &mail);
+        assert_eq!(answers.last(), Some(&Answer::Continue), "{recipients:?}");
+        let signed = |answer: &Answer| matches!(answer, Answer::Insert(..));
+        assert_eq!(answers.iter().any(signed), is_signed, "{recipients:?}");
+    }
+}
+
+#[test]
 fn bounces_of_the_mail_server_are_signed_and_never_refused() {
     let (filter, ..) = site();
     let mut mta = filter.internal();
     let key = Key::rsa();
     let ours = Mail::cleartext("MAILER-DAEMON@chat.test");
-    let answers = mta.transaction("", &["nobody@chat.test"], &ours);
+    assert_eq!(mta.transaction("", &[ALICE], &ours), [Answer::Continue]);
+    let answers = mta.transaction("", &[CAROL], &ours);
     assert_eq!(answers.last(), Some(&Answer::Continue));
     let sent = edited(&ours, &answers);
     assert_eq!(sent.fields.len(), ours.fields.len() + 1);
@@ -368,7 +391,7 @@ fn bounces_of_the_mail_server_are_signed_and_never_refused() {
     let mut two = ours.clone();
     two.fields.push(("From".to_owned(), ALICE.to_owned()));
     for mail in [Mail::cleartext(CAROL), two] {
-        assert_eq!(mta.transaction("", &[BOB], &mail), [Answer::Continue]);
+        assert_eq!(mta.transaction("", &[CAROL], &mail), [Answer::Continue]);
     }
 }
 
@@ -451,7 +474,7 @@ fn an_mta_that_forbids_what_a_message_needs_gets_it_put_off() {
     let offer = [6, 0x1b0 & !0x40, 0x1f_ffff];
     let mut mta = Mta::connect_as(&socket(&filter.relay, "outgoing"), offer);
     assert_eq!(
-        mta.transaction(ALICE, &[BOB], &Mail::encrypted(ALICE))
+        mta.transaction(ALICE, &[CAROL], &Mail::encrypted(ALICE))
             .last(),
         later.last()
     );
@@ -486,7 +509,7 @@ fn white_space_behind_the_colon_counts_where_a_signature_says_so() {
 }
 
 #[test]
-fn recipients_of_ours_are_answered_at_rcpt() {
+fn recipients_of_incoming_mail_are_answered_at_rcpt_and_those_of_users_are_not() {
     let (filter, _dns, key) = site();
     let unknown = Answer::Reply("550 5.1.1 No such mailbox".to_owned());
     let mail = Mail::encrypted(CAROL).signed(&key, DOMAIN, "s1");
@@ -494,11 +517,12 @@ fn recipients_of_ours_are_answered_at_rcpt() {
     mta.mail(CAROL);
     assert_eq!(mta.recipient("nobody@chat.test"), unknown);
     assert_eq!(mta.recipient("Bob+lunch@chat.test"), Answer::Continue);
-    assert_eq!(mta.recipient("somebody@other.test"), Answer::Continue);
+    let elsewhere = Answer::Reply("554 5.7.1 Relay access denied".to_owned());
+    assert_eq!(mta.recipient("somebody@other.test"), elsewhere);
     mta.content(&mail);
     assert_eq!(mta.end().last(), Some(&Answer::Continue));
     let mut mta = filter.outgoing();
     mta.mail(ALICE);
-    assert_eq!(mta.recipient("nobody@chat.test"), unknown);
+    assert_eq!(mta.recipient("nobody@chat.test"), Answer::Continue);
     assert_eq!(mta.recipient(CAROL), Answer::Continue);
 }

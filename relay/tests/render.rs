@@ -331,7 +331,14 @@ fn postfix_takes_the_values_of_chatmail_ini() {
     has(&main, "inet_protocols = ipv4");
     has(&main, "virtual_mailbox_domains = chat.example");
     has(&main, "smtpd_forbid_bare_newline = normalize");
-    has(&main, "disable_vrfy_command = yes");
+    has(
+        &main,
+        "smtpd_command_filter = regexp:$config_directory/command_filter",
+    );
+    has(&main, "allow_percent_hack = no");
+    has(&main, "swap_bangpath = no");
+    has(&main, "maximal_queue_lifetime = 2d");
+    has(&main, "bounce_queue_lifetime = 2d");
     has(&main, "smtp_tls_security_level = verify");
     let services = host.postconf("-M").expect("installed");
     let columns = |port: &str| {

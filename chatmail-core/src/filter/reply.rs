@@ -41,6 +41,16 @@ impl Reply {
         Reply::new(550, Some("5.1.1"), "No such mailbox")
     }
 
+    /// `553 5.1.3 Bad recipient address syntax`: an address in which a mail server could find another.
+    pub fn ambiguous_recipient() -> Reply {
+        Reply::new(553, Some("5.1.3"), "Bad recipient address syntax")
+    }
+
+    /// `554 5.7.1 Relay access denied`: a recipient elsewhere, of mail from elsewhere.
+    pub fn relay_denied() -> Reply {
+        Reply::new(554, Some("5.7.1"), "Relay access denied")
+    }
+
     /// `552 5.2.2 Mailbox is full`: a recipient of ours who is over quota.
     pub fn mailbox_full() -> Reply {
         Reply::new(552, Some("5.2.2"), "Mailbox is full")
@@ -161,6 +171,11 @@ mod tests {
         );
         for (reply, text) in [
             (Reply::unknown_recipient(), "550 5.1.1 No such mailbox"),
+            (
+                Reply::ambiguous_recipient(),
+                "553 5.1.3 Bad recipient address syntax",
+            ),
+            (Reply::relay_denied(), "554 5.7.1 Relay access denied"),
             (Reply::mailbox_full(), "552 5.2.2 Mailbox is full"),
             (Reply::disabled(), "550 5.7.1 This account is disabled"),
             (

@@ -83,7 +83,7 @@ impl Offer {
     }
 
     /// Takes of the offer what a message filter needs: connection, MAIL, RCPT, header, body, end of
-    /// message. Bits of `spared` leave out the connection, or the answers to MAIL and RCPT.
+    /// message. Bits of `spared` leave out the connection, or the answers to RCPT.
     ///
     /// # Errors
     ///
@@ -94,13 +94,14 @@ impl Offer {
         }
         let wanted = steps::NO_HELO
             | steps::NO_REPLY_CONNECT
+            | steps::NO_REPLY_MAIL
             | steps::NO_UNKNOWN
             | steps::NO_DATA
             | steps::NO_REPLY_HEADER
             | steps::NO_REPLY_END_OF_HEADERS
             | steps::NO_REPLY_BODY
             | steps::LEADING_SPACE
-            | spared & (steps::NO_CONNECT | steps::NO_REPLY_MAIL | steps::NO_REPLY_RECIPIENT);
+            | spared & (steps::NO_CONNECT | steps::NO_REPLY_RECIPIENT);
         let changes = actions::ADD_HEADERS | actions::CHANGE_HEADERS | actions::CHANGE_SENDER;
         Ok(Negotiated {
             version: self.version.min(VERSION),
@@ -163,24 +164,23 @@ mod tests {
     };
 
     #[test]
-    fn only_the_envelope_and_the_end_of_a_message_are_answered() {
+    fn only_recipients_and_the_end_of_a_message_are_answered() {
         let agreed = POSTFIX.accept(0).unwrap();
-        assert!(agreed.expects_answer(steps::NO_REPLY_MAIL));
         assert!(agreed.expects_answer(steps::NO_REPLY_RECIPIENT));
         for step in [
+            steps::NO_REPLY_CONNECT,
+            steps::NO_REPLY_MAIL,
             steps::NO_REPLY_HEADER,
             steps::NO_REPLY_END_OF_HEADERS,
             steps::NO_REPLY_BODY,
         ] {
             assert!(!agreed.expects_answer(step));
         }
-        assert!(!agreed.expects_answer(steps::NO_REPLY_CONNECT));
         assert_eq!(agreed.steps & steps::NO_CONNECT, 0);
         let agreed = POSTFIX.accept(steps::NO_CONNECT).unwrap();
         assert_eq!(agreed.steps & steps::NO_CONNECT, steps::NO_CONNECT);
-        let agreed = POSTFIX.accept(steps::NO_REPLY_MAIL).unwrap();
-        assert!(!agreed.expects_answer(steps::NO_REPLY_MAIL));
-        assert!(agreed.expects_answer(steps::NO_REPLY_RECIPIENT));
+        let agreed = POSTFIX.accept(steps::NO_REPLY_RECIPIENT).unwrap();
+        assert!(!agreed.expects_answer(steps::NO_REPLY_RECIPIENT));
     }
 
     #[test]

@@ -6,19 +6,19 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use chatmail_core::address::header_address;
-use chatmail_core::filter::{Accepted, MessageFilter, Origin, Reply, Verdict};
+use chatmail_core::filter::{Accepted, MessageFilter, Reply, Verdict};
 
+use super::envelope::{Envelope, Objection};
 use super::record::{Findings, Record, Signature};
 use super::{Changes, Decision, OutOfOrder, Route, guarded, guarded_async};
 use crate::dkim::{self, Dkim, Outcome, Signer, Verification, Verifier};
-use crate::policy::Policy;
+use crate::policy::{Policy, Refused};
 
 /// A message on its way.
 #[derive(Debug)]
 pub(super) struct Message {
     route: Route,
-    /// Envelope sender.
-    sender: Box<[u8]>,
+    envelope: Envelope,
     /// `None` after a panic in one.
     checks: Option<Checks>,
     stage: Stage,
@@ -47,6 +47,8 @@ struct Checks {
 #[derive(Debug)]
 enum Work {
     None,
+    /// There is a key, but all recipients are of this relay, which verifies no signature of its own.
+    Local,
     Sign(Arc<Dkim>, Box<Signer>),
     Verify(Arc<Dkim>, Box<Verifier>),
 }
@@ -83,15 +85,17 @@ enum Judged {
 }
 
 impl Message {
-    /// `origin`: `None` if the message is not checked.
-    pub(super) fn new(route: Route, origin: Option<Origin<'_>>, sender: &[u8]) -> Message {
+    pub(super) fn new(route: Route, envelope: Envelope) -> Message {
+        let checks = guarded(|| Checks {
+            filter: envelope
+                .origin()
+                .map(|origin| MessageFilter::new(origin, envelope.sender())),
+            signature: Work::None,
+        });
         Message {
             route,
-            sender: sender.into(),
-            checks: guarded(|| Checks {
-                filter: origin.map(|origin| MessageFilter::new(origin, sender)),
-                signature: Work::None,
-            }),
+            envelope,
+            checks,
             stage: Stage::Envelope,
             size: 0,
             started: Instant::now(),
@@ -102,12 +106,14 @@ impl Message {
         self.stage == Stage::Envelope
     }
 
-    pub(super) fn recipient(&mut self, address: &[u8]) {
+    pub(super) fn recipient(&mut self, policy: &Policy, address: &[u8]) -> Result<(), Objection> {
+        self.envelope.recipient(policy, address)?;
         self.feed(|checks| {
             if let Some(filter) = &mut checks.filter {
                 filter.recipient(address);
             }
         });
+        Ok(())
     }
 
     pub(super) fn header(
@@ -123,7 +129,7 @@ impl Message {
                 filter.header(name, value);
             }
             match &mut checks.signature {
-                Work::None => {}
+                Work::None | Work::Local => {}
                 Work::Sign(_, signer) => signer.header(name, value),
                 Work::Verify(_, verifier) => verifier.header(name, value),
             }
@@ -145,7 +151,7 @@ impl Message {
                 filter.body(octets);
             }
             match &mut checks.signature {
-                Work::None => {}
+                Work::None | Work::Local => {}
                 Work::Sign(_, signer) => signer.body(octets),
                 Work::Verify(_, verifier) => verifier.body(octets),
             }
@@ -156,14 +162,16 @@ impl Message {
     pub(super) fn end(mut self, policy: &Policy, record: Record) -> Ended {
         self.begin_body(policy);
         let record = record.measured(self.size, self.started);
-        let Message { checks, sender, .. } = self;
-        let judged = checks.and_then(|checks| guarded(|| checks.judge(&sender, policy)));
+        let Message {
+            checks, envelope, ..
+        } = self;
+        let judged = checks.and_then(|checks| guarded(|| checks.judge(&envelope, policy)));
         let (findings, decision) = match judged.unwrap_or_else(|| Judged::Decided(panicked())) {
             Judged::Decided(decided) => *decided,
             Judged::Unverified(unverified) => {
                 let pending = Pending {
                     unverified,
-                    sender,
+                    sender: envelope.into_sender(),
                     record,
                 };
                 return Ended::Pending(Box::new(pending));
@@ -178,8 +186,11 @@ impl Message {
             Stage::Envelope => {
                 self.stage = Stage::Header;
                 self.started = Instant::now();
-                let route = self.route;
-                self.feed(|checks| checks.signature = Work::new(route, policy));
+                let work = guarded(|| Work::new(self.route, self.envelope.stays_here(), policy));
+                match work {
+                    Some(work) => self.feed(|checks| checks.signature = work),
+                    None => self.checks = None,
+                }
                 Ok(())
             }
             Stage::Header => Ok(()),
@@ -219,7 +230,8 @@ impl Message {
 }
 
 impl Checks {
-    fn judge(self, sender: &[u8], policy: &Policy) -> Judged {
+    fn judge(self, envelope: &Envelope, policy: &Policy) -> Judged {
+        let sender = envelope.sender();
         let Some(filter) = self.filter else {
             return Judged::Decided(internal(self.signature));
         };
@@ -236,7 +248,13 @@ impl Checks {
                 return decided(findings, Decision::Reply(undecided.reply()));
             }
         };
+        // What is refused for its content should not be sent to others instead.
+        if let Err(refused) = envelope.reaches() {
+            let (findings, reply) = unreachable(refused);
+            return decided(findings, Decision::Reply(reply));
+        }
         match self.signature {
+            Work::Local => Judged::Decided(accept(accepted, &[], Signature::Local)),
             Work::None => Judged::Decided(accept(accepted, sender, Signature::None)),
             Work::Sign(dkim, signer) => Judged::Decided(sign(accepted, *signer, &dkim)),
             Work::Verify(..) if dkim::is_literal(dkim::domain_of(&accepted.author)) => {
@@ -252,10 +270,11 @@ impl Checks {
 }
 
 impl Work {
-    fn new(route: Route, policy: &Policy) -> Work {
+    fn new(route: Route, stays_here: bool, policy: &Policy) -> Work {
         match policy.dkim() {
             None => Work::None,
             Some(dkim) if route == Route::Incoming => Work::Verify(dkim, Box::default()),
+            Some(dkim) if dkim.signs() && stays_here => Work::Local,
             Some(dkim) if dkim.signs() => Work::Sign(dkim, Box::default()),
             Some(_) => Work::None,
         }
@@ -333,9 +352,14 @@ fn sign(accepted: Accepted, signer: Signer, dkim: &Dkim) -> Box<Decided> {
 /// Mail of the MTA: signed if it is in our name, and never looked at.
 fn internal(work: Work) -> Box<Decided> {
     let findings = Findings::new("accepted", "internal");
-    let accepted = Box::new((findings, Decision::Accept(Changes::default())));
-    let Work::Sign(dkim, signer) = work else {
-        return accepted;
+    let mut accepted = Box::new((findings, Decision::Accept(Changes::default())));
+    let (dkim, signer) = match work {
+        Work::Sign(dkim, signer) => (dkim, signer),
+        Work::Local => {
+            accepted.0.signature = Signature::Local;
+            return accepted;
+        }
+        Work::None | Work::Verify(..) => return accepted,
     };
     let is_ours = {
         let mut authors = signer.values("from");
@@ -359,6 +383,18 @@ fn with_signature(mut accepted: Box<Decided>, field: String) -> Box<Decided> {
         changes.signature = Some(field);
     }
     accepted
+}
+
+/// A user's message that would reach none of its recipients.
+fn unreachable(refused: &Refused) -> (Findings, Reply) {
+    let verdict = match refused.reply.code {
+        ..500 => "deferred",
+        _ => "refused",
+    };
+    (
+        Findings::new(verdict, refused.reason),
+        refused.reply.clone(),
+    )
 }
 
 fn unsigned() -> Box<Decided> {

@@ -42,6 +42,8 @@ pub(super) enum Signature {
     None,
     /// We signed.
     Signed,
+    /// All recipients are of this relay, so nobody would verify a signature.
+    Local,
     /// The From domain is an IPv4 literal.
     Exempt,
     /// We verified.
@@ -92,7 +94,7 @@ impl Record {
     }
 }
 
-/// A message that does not even begin.
+/// A message that ends with its first recipient.
 pub(super) fn sender_refused(route: Route, refused: &Refused) {
     info!(
         queue_id = "-",
@@ -114,6 +116,7 @@ impl Signature {
         Some(match self {
             Signature::None => return None,
             Signature::Signed => "signed",
+            Signature::Local => "local",
             Signature::Exempt => "exempt",
             Signature::Verified(Outcome::Pass) => "pass",
             Signature::Verified(Outcome::Fail(Cause::NoSignature)) => "none",

@@ -3,6 +3,7 @@ use chatmail_core::config::Config;
 use proptest::prelude::*;
 
 const ALICE: &[u8] = b"alice@chat.test";
+const BOB: &[u8] = b"bob@elsewhere.test";
 const NEEDED: &str = "523 Encryption Needed: Invalid Unencrypted Mail";
 const LATER: &str = "451 4.3.0 Temporary failure, try again later";
 
@@ -23,8 +24,8 @@ fn reply(decision: Result<Option<Decision>, OutOfOrder>) -> String {
 }
 
 fn cleartext(session: &mut Session) {
-    assert!(session.mail(ALICE, b"alice@chat.test").is_none());
-    session.recipient(b"bob@chat.test").unwrap();
+    session.mail(ALICE, ALICE);
+    session.recipient(BOB).unwrap();
     session.header(b"From", b"alice@chat.test").unwrap();
     session.end_of_headers().unwrap();
     session.body(b"Shall we have lunch?\r\n").unwrap();
@@ -58,8 +59,8 @@ fn a_panic_of_the_check_puts_the_message_off() {
 #[test]
 fn the_end_of_the_header_may_be_left_out() {
     let mut session = session(Route::Outgoing);
-    session.mail(ALICE, b"alice@chat.test");
-    session.recipient(b"bob@chat.test").unwrap();
+    session.mail(ALICE, ALICE);
+    session.recipient(BOB).unwrap();
     session.header(b"From", b"alice@chat.test").unwrap();
     assert_eq!(reply(session.end_of_message(None)), NEEDED);
 }
@@ -88,16 +89,104 @@ fn a_message_does_not_go_back_to_its_envelope_or_header() {
     assert_eq!(session.header(b"Subject", b"x"), Err(OutOfOrder));
 }
 
+fn answer(session: &mut Session, recipient: &[u8]) -> Option<String> {
+    let answer = session.recipient(recipient).unwrap();
+    answer.map(|reply| reply.to_string())
+}
+
 #[test]
-fn a_sender_over_the_rate_is_put_off_whatever_the_case_of_the_address() {
+fn a_user_over_the_rate_is_deferred_at_each_recipient_whatever_the_case_of_the_address() {
     let mut session = session(Route::Outgoing);
-    assert!(session.mail(ALICE, b"alice@chat.test").is_none());
-    assert!(session.mail(ALICE, b"Alice@chat.test").is_none());
-    assert_eq!(
-        session.mail(ALICE, b"alice@CHAT.test").unwrap().to_string(),
-        "450 4.7.1: Too much mail from <alice@CHAT.test>"
-    );
-    assert!(!session.is_open());
+    for sender in [ALICE, b"Alice@chat.test"] {
+        session.mail(ALICE, sender);
+        // One message, however many recipients it has.
+        for recipient in [BOB, b"carol@chat.test", BOB] {
+            assert_eq!(answer(&mut session, recipient), None);
+        }
+    }
+    session.mail(b"alice@CHAT.test", ALICE);
+    for _ in 0..2 {
+        assert_eq!(
+            answer(&mut session, BOB).as_deref(),
+            Some("450 4.7.1: Too much mail from <alice@CHAT.test>")
+        );
+    }
+    session.mail(b"carol@chat.test", b"carol@chat.test");
+    assert_eq!(answer(&mut session, BOB), None);
+}
+
+#[test]
+fn a_stranger_learns_nothing_of_a_user_and_spends_nothing() {
+    let mut session = session(Route::Outgoing);
+    for _ in 0..5 {
+        session.mail(b"", ALICE);
+        for recipient in [BOB, b"nobody@chat.test", b"a%b@[127.0.0.1]"] {
+            assert_eq!(
+                answer(&mut session, recipient).as_deref(),
+                Some("530 5.7.0 Authentication required")
+            );
+        }
+    }
+    session.mail(ALICE, ALICE);
+    assert_eq!(answer(&mut session, BOB), None);
+}
+
+#[test]
+fn a_user_sends_in_no_other_name_and_spends_nothing_by_trying() {
+    let mut session = session(Route::Outgoing);
+    for sender in [
+        "",
+        "carol@chat.test",
+        "alice+1@chat.test",
+        "alice%chat.test@[127.0.0.1]",
+        "alice%chat.test@[127.0.0.01]",
+        "chat.test!alice@[127.0.0.1]",
+        "alice%chat.test.@x",
+        "\"alice\"@chat.test",
+        "alice@chat.test.",
+        "@x:alice@chat.test",
+    ] {
+        session.mail(ALICE, sender.as_bytes());
+        let expected = format!(
+            "553 5.7.1 <{sender}>: Sender address rejected: not owned by user alice@chat.test"
+        );
+        assert_eq!(answer(&mut session, BOB), Some(expected));
+    }
+    session.mail(ALICE, ALICE);
+    assert_eq!(answer(&mut session, BOB), None);
+}
+
+#[test]
+fn a_recipient_who_is_refused_costs_nothing() {
+    let mut session = session(Route::Outgoing);
+    for _ in 0..5 {
+        session.mail(ALICE, ALICE);
+        assert_eq!(
+            answer(&mut session, b"\"bob@chat.test\"@[127.0.0.1]").as_deref(),
+            Some("553 5.1.3 Bad recipient address syntax")
+        );
+    }
+    assert_eq!(answer(&mut session, BOB), None);
+}
+
+#[test]
+fn another_host_sends_to_nobody_elsewhere() {
+    let mut session = session(Route::Incoming);
+    session.mail(b"", BOB);
+    for (recipient, expected) in [
+        ("carol@elsewhere.test", "554 5.7.1 Relay access denied"),
+        ("bob@[127.0.0.1]", "554 5.7.1 Relay access denied"),
+        ("root@[127.0.0.1]", "554 5.7.1 Relay access denied"),
+        (
+            "a%chat.test@[127.0.0.1]",
+            "553 5.1.3 Bad recipient address syntax",
+        ),
+        ("chat.test!a", "553 5.1.3 Bad recipient address syntax"),
+        ("nobody@chat.test", "550 5.1.1 No such mailbox"),
+    ] {
+        let answer = answer(&mut session, recipient.as_bytes());
+        assert_eq!(answer.as_deref(), Some(expected), "{recipient}");
+    }
 }
 
 proptest! {
@@ -106,8 +195,8 @@ proptest! {
         let mut session = session(Route::Outgoing);
         for call in calls {
             match call {
-                0 => { session.mail(ALICE, b"alice@chat.test"); }
-                1 => { let _ = session.recipient(b"bob@chat.test"); }
+                0 => session.mail(ALICE, ALICE),
+                1 => { let _ = session.recipient(BOB); }
                 2 => { let _ = session.header(b"From", b"alice@chat.test"); }
                 3 => { let _ = session.end_of_headers(); }
                 4 => { let _ = session.body(b"text\r\n"); }
@@ -136,7 +225,7 @@ async fn a_panic_while_waiting_puts_the_message_off() {
 #[test]
 fn internal_mail_is_neither_checked_nor_answered_before_its_end() {
     let mut session = session(Route::Internal);
-    assert!(session.mail(b"", b"").is_none());
+    session.mail(b"", b"");
     assert_eq!(session.recipient(b"nobody@chat.test"), Ok(None));
     session
         .header(b"From", b" MAILER-DAEMON@chat.test")
@@ -152,7 +241,8 @@ fn a_recipient_who_is_refused_has_no_say_about_cleartext() {
     let mailboxes = dir.path().join("mail");
     let mailbox = mailboxes.join("bob@chat.test");
     std::fs::create_dir_all(&mailbox).unwrap();
-    std::fs::write(mailbox.join("password"), "").unwrap();
+    let password = chatmail_core::auth::hash_password(b"correct horse").unwrap();
+    std::fs::write(mailbox.join("password"), password).unwrap();
     let text = format!(
         "[params]\nmail_domain = chat.test\ndkim = false\nmailboxes_dir = {}\n",
         mailboxes.display()

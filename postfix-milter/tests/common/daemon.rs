@@ -14,6 +14,7 @@ use super::{Answer, Mail, Mta, PATIENCE, Relay, socket, wait_until};
 
 pub const ALICE: &str = "alice@chat.test";
 pub const BOB: &str = "bob@chat.test";
+pub const CAROL: &str = "carol@elsewhere.test";
 
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_chatmail-milter");
 
@@ -144,7 +145,7 @@ pub fn sign_and_ask(relay: &Relay, selector: &str, resolver: impl Display) {
 
 /// The selector that the next message is signed with.
 pub fn selector(mta: &mut Mta) -> String {
-    let answers = mta.transaction(ALICE, &[BOB], &Mail::encrypted(ALICE));
+    let answers = mta.transaction(ALICE, &[CAROL], &Mail::encrypted(ALICE));
     let signature = answers.iter().find_map(|answer| match answer {
         Answer::Insert(name, value) if name == "DKIM-Signature" => Some(value.clone()),
         _ => None,

@@ -91,7 +91,7 @@ impl Relay {
     pub fn mailbox(&self, address: &str) -> PathBuf {
         let dir = self.mailboxes().join(address);
         fs::create_dir_all(&dir).unwrap();
-        fs::write(dir.join("password"), "").unwrap();
+        fs::write(dir.join("password"), PASSWORD).unwrap();
         dir
     }
 
@@ -154,6 +154,13 @@ impl Mail {
         Mail::new(from, "text/plain; charset=utf-8", "Shall we have lunch?\n")
     }
 }
+
+/// A hash that no password has, which is an account all the same.
+const PASSWORD: &str = concat!(
+    "{SHA512-CRYPT}$6$saltsalt$",
+    "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
+    "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA1"
+);
 
 /// What Postfix 3.7 offers.
 pub const POSTFIX: [u32; 3] = [6, 0x1ff, 0x1f_ffff];

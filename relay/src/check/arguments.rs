@@ -76,7 +76,12 @@ pub struct Arguments {
     #[arg(long, value_name = "ADDRESS")]
     pub(super) sender: Option<String>,
     /// Address that the user of outgoing mail has logged in as [default: the envelope sender]
-    #[arg(long, value_name = "ADDRESS", requires = "outgoing")]
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        requires = "outgoing",
+        conflicts_with = "incoming"
+    )]
     pub(super) login: Option<String>,
     /// Network address of the host that sends incoming mail [default: not known]
     #[arg(long, value_name = "IP", conflicts_with = "outgoing")]

@@ -37,6 +37,7 @@ type Templates = &'static [(&'static str, &'static str)];
 const POSTFIX: Templates = templates![
     "postfix/main.cf" = "postfix/main.cf",
     "postfix/master.cf" = "postfix/master.cf",
+    "postfix/command_filter" = "postfix/command_filter",
     "postfix/login_map" = "postfix/login_map",
     "postfix/received_cleanup" = "postfix/received_cleanup",
     "postfix/lmtp_header_cleanup" = "postfix/lmtp_header_cleanup",

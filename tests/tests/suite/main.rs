@@ -15,6 +15,7 @@ mod expire;
 mod failure;
 mod filter_failure;
 mod host;
+mod identity;
 mod idle;
 mod kill;
 mod login;

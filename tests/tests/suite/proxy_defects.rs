@@ -23,7 +23,7 @@ fn a_recipient_without_a_domain_is_answered_at_once() {
         let begin = Instant::now();
         for recipient in ["nobody", "postmaster", "\"\"", "@", "a b"] {
             let reply = smtp
-                .envelope(scene.sender(door), &[recipient])
+                .send(scene.sender(door), &[recipient], &scene.mail(door))
                 .expect("SMTP");
             assert!(reply.code >= 500, "{door:?} {recipient:?}: {reply}");
             smtp.command("RSET").expect("SMTP");
