@@ -23,7 +23,7 @@ use std::time::SystemTime;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-use crate::address::{Address, CI_PREFIXES, MailDomain};
+use crate::address::{Address, CI_PREFIXES, LOCALPART_MAX, MailDomain};
 use crate::auth::hash_password;
 use crate::config::{Config, Registration, TlsMode};
 use crate::counters::{Counter, Counters};
@@ -55,7 +55,8 @@ const QUERY: &AsciiSet = &NON_ALPHANUMERIC
 /// An address nobody chose, and its password. `Debug` leaves the password out.
 #[derive(Clone, PartialEq, Eq)]
 pub struct NewAccount {
-    /// `username_max_length` characters out of `[a-z0-9]` before the `@`; of a test, `ci-` and then these.
+    /// `username_max_length` characters, at most [`LOCALPART_MAX`], out of `[a-z0-9]` before the `@`; of a
+    /// test, `ci-` and then these.
     pub address: Address,
     /// `password_min_length + 3` letters, digits and other printable ASCII characters; of a test,
     /// `password_min_length` letters and digits.
@@ -150,7 +151,7 @@ impl Recipe {
     fn new(config: &Config) -> Recipe {
         Recipe {
             domain: config.mail_domain.clone(),
-            localpart_length: config.username_max_length,
+            localpart_length: config.username_max_length.min(LOCALPART_MAX),
             password_length: config.password_min_length.saturating_add(PASSWORD_MORE),
         }
     }
@@ -167,12 +168,11 @@ impl Recipe {
     fn address(&self, prefix: &str) -> io::Result<Address> {
         let length = self.localpart_length;
         let none = || io::Error::other(format!("username_max_length = {length} makes no address"));
-        // No address is longer, and no password: a slip in the configuration must not eat the memory.
-        let more = length.min(256).checked_sub(prefix.len());
+        let more = length.checked_sub(prefix.len());
         let more = more.filter(|more| *more > 0).ok_or_else(none)?;
         let localpart = random_text(LOCALPART, more)?;
         let address = format!("{prefix}{localpart}@{}", self.domain.in_address());
-        Address::parse(address.as_bytes(), &self.domain).ok_or_else(none)
+        Address::parse_new(address.as_bytes(), &self.domain).map_err(|_| none())
     }
 }
 

@@ -1,5 +1,9 @@
 //! Addresses of this relay, and the mail domain they belong to.
 //!
+//! There are two notions of an address. [`Address::parse`] takes every one that may name a mailbox
+//! directory: an account that exists is found whatever its name. [`Address::parse_new`] takes those
+//! that a new account may have, which every mail server and client can use.
+//!
 //! ```
 //! use chatmail_core::address::{Address, MailDomain, header_address};
 //!
@@ -7,6 +11,8 @@
 //! let address = Address::parse(b"Alice@nine.testrun.org", &domain).unwrap();
 //! assert_eq!(address.as_str(), "alice@nine.testrun.org");
 //! assert_eq!(Address::parse(b"../etc@nine.testrun.org", &domain), None);
+//! assert!(Address::parse(b"alice+x@nine.testrun.org", &domain).is_some());
+//! assert!(Address::parse_new(b"alice+x@nine.testrun.org", &domain).is_err());
 //!
 //! let author = header_address(b"Alice <alice@nine.testrun.org>");
 //! assert_eq!(author.as_deref(), Some("alice@nine.testrun.org"));
@@ -15,8 +21,10 @@
 use std::fmt;
 use std::net::Ipv4Addr;
 
+mod grammar;
 mod header;
 
+pub use grammar::{AddressError, LOCALPART_MAX, address_pattern, username_characters};
 pub use header::header_address;
 #[cfg(feature = "filter")]
 pub(crate) use header::plain_header_address;
@@ -101,14 +109,14 @@ impl MailDomain {
 
 /// An address of this relay in lower case, safe as the name of a directory: exactly one `@`, our
 /// domain, at most 255 bytes, and before the `@` only what RFC 5321 section 4.1.2 allows without
-/// quotes, less `/` and `..`.
+/// quotes, less `/` and `..`. A dot may stand at either end.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Address(String);
 
 impl Address {
     /// `None`: no address of ours, so there is nothing to find. Never an error.
     ///
-    /// Which localparts a *new* address may have is narrower, and up to the sign-up policy.
+    /// Not for an account that is to be made: see [`Address::parse_new`].
     pub fn parse(bytes: &[u8], domain: &MailDomain) -> Option<Address> {
         let at = bytes.iter().position(|&b| b == b'@')?;
         let localpart = &bytes[..at];

@@ -9,7 +9,7 @@
 //! | kill switch | `nocreate_file` |
 //! | who may register | `registration` |
 //! | automatic sign-ups | `refuse_automatic_signups` |
-//! | password, localpart | `password_min_length`, `username_min_length`, `username_max_length` |
+//! | password, localpart | `password_min_length`, `username_min_length`, `username_max_length`, and the grammar of [`Address::check_new`] |
 //! | host | `max_load_1m`, `min_available_memory`, `min_free_disk_space` |
 //! | rates | `max_network_signups_per_hour`, `max_signups_per_hour` |
 //!
@@ -29,7 +29,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use crate::address::Address;
+use crate::address::{Address, AddressError};
 use crate::config::{Config, Registration};
 use crate::counters::Counter;
 
@@ -70,9 +70,11 @@ pub enum NotCreated {
     /// Shorter than `password_min_length` characters, or longer than `crypt` takes
     /// ([`PASSWORD_MAX`] bytes), or with a NUL.
     Password,
-    /// Outside `username_min_length..=username_max_length`.
+    /// Outside `username_min_length..=username_max_length`, or longer than
+    /// [`LOCALPART_MAX`](crate::address::LOCALPART_MAX).
     LocalpartLength,
-    /// A character outside `[a-z0-9._-]`.
+    /// A character outside `[a-z0-9._-]`, or a `.` or `-` where none may be: see
+    /// [`Address::check_new`].
     LocalpartCharacters,
     /// The host is busy; the text has its load and the limit.
     Load(String),
@@ -133,7 +135,9 @@ impl fmt::Display for NotCreated {
             NotCreated::Automatic => "Delta Chat chose this relay without asking its user",
             NotCreated::Password => "password too short, too long, or with a NUL",
             NotCreated::LocalpartLength => "localpart too short or too long",
-            NotCreated::LocalpartCharacters => "localpart with a character outside [a-z0-9._-]",
+            NotCreated::LocalpartCharacters => {
+                "localpart with a character outside [a-z0-9._-], or '.' or '-' out of place"
+            }
             NotCreated::Load(which) | NotCreated::Memory(which) | NotCreated::Disk(which) => which,
             NotCreated::NetworkRate => "too many new accounts from one network",
             NotCreated::TotalRate => "too many new accounts",
@@ -209,7 +213,7 @@ impl Policy {
         let judged = self
             .judge_registration(password, door)
             .and_then(|()| self.judge_password(password))
-            .and_then(|()| self.judge_localpart(address.localpart()))
+            .and_then(|()| self.judge_localpart(address))
             .and_then(|()| self.judge_host());
         let mut warnings = match judged {
             Ok(warnings) => warnings,
@@ -265,15 +269,17 @@ impl Policy {
         Ok(())
     }
 
-    fn judge_localpart(&self, localpart: &str) -> Result<(), NotCreated> {
-        if !(self.username_min_length..=self.username_max_length).contains(&localpart.len()) {
+    fn judge_localpart(&self, address: &Address) -> Result<(), NotCreated> {
+        let lengths = self.username_min_length..=self.username_max_length;
+        if !lengths.contains(&address.localpart().len()) {
             return Err(NotCreated::LocalpartLength);
         }
-        let allowed = |b: u8| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_' | b'-');
-        if !localpart.bytes().all(allowed) {
-            return Err(NotCreated::LocalpartCharacters);
-        }
-        Ok(())
+        address.check_new().map_err(|rule| match rule {
+            AddressError::Length => NotCreated::LocalpartLength,
+            AddressError::Foreign | AddressError::Characters | AddressError::Placement => {
+                NotCreated::LocalpartCharacters
+            }
+        })
     }
 
     fn judge_host(&self) -> Result<Vec<String>, NotCreated> {

@@ -114,7 +114,9 @@ db.executemany("INSERT INTO users VALUES (?, ?, ?)", rows)
     let dry = relay.json(&["--dry-run"], 0);
     assert_eq!(relay.password("alice"), None);
     let expected = json!({
-        "rows": 14, "imported": 9, "blocked": 3, "existing": 1, "ci": 2, "foreign": 2, "renamed_to": null
+        "rows": 14, "imported": 9, "blocked": 3, "existing": 1, "ci": 2, "foreign": 1, "invalid": [{
+            "address": "../x@chat.example", "reason": "the localpart may hold only a-z, 0-9, '.', '_' and '-'"
+        }], "renamed_to": null
     });
     assert_eq!(dry, expected);
     let mut done = relay.json(&[], 0);
@@ -145,6 +147,51 @@ db.executemany("INSERT INTO users VALUES (?, ?, ?)", rows)
     assert_eq!(fs::read_dir(relay.path("mail")).unwrap().count(), 10);
     assert!(!relay.path("passdb.sqlite").exists());
     assert_eq!(relay.json(&[], 0), Value::Null);
+}
+
+#[test]
+fn an_address_that_no_account_may_have_is_listed_with_its_rule_and_not_imported() {
+    let relay = Relay::new();
+    let rows = "for a in ('.alice', 'alice.', '-alice', 'al+ice', 'exists+x', 'Bob', '\\x1b[2J'):\n    \
+                db.execute('INSERT INTO users VALUES (?, ?)', (a + '@chat.example', HASH))";
+    let Some(()) = relay.python(&format!("db.execute('{OLD}')\n{rows}")) else {
+        return;
+    };
+    fs::create_dir_all(relay.mailbox("exists+x")).unwrap();
+    fs::write(relay.mailbox("exists+x").join("password"), "theirs").unwrap();
+    let dry = relay.json(&["--dry-run"], 0);
+    let invalid: Vec<_> = dry["invalid"].as_array().unwrap().iter().collect();
+    let address = |row: &&Value| row["address"].as_str().unwrap().to_owned();
+    assert_eq!(
+        invalid.iter().map(address).collect::<Vec<_>>(),
+        [".alice", "alice.", "-alice", "al+ice", "\\u{1b}[2J"]
+            .map(|name| format!("{name}@chat.example"))
+    );
+    let reason = invalid[2]["reason"].as_str().unwrap();
+    assert!(
+        reason.contains("must not begin with '.' or '-'"),
+        "{reason}"
+    );
+
+    let output = Command::new(env!("CARGO_BIN_EXE_chatmail"))
+        .args(["import-sqlite", "--config"])
+        .arg(relay.path("chatmail.ini"))
+        .output()
+        .unwrap();
+    let words = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        words.contains("\n5 cannot be imported; their users need other addresses:\n"),
+        "{words}"
+    );
+    assert!(
+        words.contains(&format!("\n  -alice@chat.example: {reason}\n")),
+        "{words}"
+    );
+    assert_eq!(relay.password("bob").as_deref(), Some(HASH));
+    assert_eq!(relay.password("exists+x").as_deref(), Some("theirs"));
+    for odd in [".alice", "alice.", "-alice", "al+ice"] {
+        assert!(!relay.mailbox(odd).exists(), "{odd}");
+    }
 }
 
 #[test]

@@ -331,6 +331,9 @@ fn a_new_localpart_has_a_length_and_few_characters() {
         (b"a+b@chat.example", NotCreated::LocalpartLength),
         (b"alice+123@chat.example", NotCreated::LocalpartCharacters),
         (b"alice~123@chat.example", NotCreated::LocalpartCharacters),
+        (b".abcdefgh@chat.example", NotCreated::LocalpartCharacters),
+        (b"abcdefgh.@chat.example", NotCreated::LocalpartCharacters),
+        (b"-abcdefgh@chat.example", NotCreated::LocalpartCharacters),
     ] {
         assert_eq!(relay.login(address, PASSWORD), not_created(rule));
         assert!(!relay.home(address).exists());
@@ -345,9 +348,17 @@ fn a_new_localpart_has_a_length_and_few_characters() {
 fn an_older_address_outside_todays_rules_can_still_log_in() {
     let relay = Relay::new();
     let file = relay.with_alice();
-    let old = b"old+alice@chat.example";
-    fs::rename(file.parent().unwrap(), relay.home(old)).unwrap();
-    assert!(matches!(relay.login(old, PASSWORD), Login::Known(_)));
+    let mut home = file.parent().unwrap().to_owned();
+    for old in [
+        &b"old+alice@chat.example"[..],
+        b".abcdefgh@chat.example",
+        b"abcdefgh.@chat.example",
+        b"-abcdefgh@chat.example",
+    ] {
+        fs::rename(home, relay.home(old)).unwrap();
+        assert!(matches!(relay.login(old, PASSWORD), Login::Known(_)));
+        home = relay.home(old);
+    }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use chatmail_relay::import::{self, ImportError, Report, Run};
+use chatmail_relay::import::{self, ImportError, Invalid, Report, Run};
 use clap::Parser;
 
 use super::mail_user::become_mail_user;
@@ -15,14 +15,14 @@ use crate::exit::{Exit, Failure, load};
 /// Reads the table users(addr, password[, last_login]) of the database at passdb_path and makes the file
 /// `password` in the mailbox of each address, with the day of its last login if the table has one, else today.
 /// Whatever mail is there stays. Left out: accounts that exist, accounts of tests (ci-…, ac_…), addresses of other
-/// domains. At the end the database is renamed, `.old` behind its name.
+/// domains, and those that `chatmail user create` does not take: they could neither send nor receive. At the end the database is renamed, `.old` behind its name.
 ///
 /// If it is interrupted, run it again: what was done is found done. Run it before the relay takes logins, or a user
 /// who is quicker makes a new account. Run it as root, who goes on as the owner of the mailboxes, or as that owner;
 /// the directory of the database must let that user rename it.
 ///
 /// JSON: {"rows", "imported", "blocked": of those imported, without a usable password, "existing", "ci", "foreign",
-/// "renamed_to": path or null}; null if there is no database. An error is {"error": WORDS, "exit": CODE}.
+/// "invalid": [{"address", "reason"}], "renamed_to": path or null}; null if there is no database. An error is {"error": WORDS, "exit": CODE}.
 #[derive(Parser)]
 #[command(
     after_help = "Exit codes: 0 done, or there is no database, 64 wrong usage, 65 not a user table of this relay, or \
@@ -92,6 +92,15 @@ fn words(report: &Report, run: Run) -> String {
         words.push_str(&format!(
             "\n{blocked} of them have no usable password and are blocked"
         ));
+    }
+    if !report.invalid.is_empty() {
+        let count = report.invalid.len();
+        words.push_str(&format!(
+            "\n{count} cannot be imported; their users need other addresses:"
+        ));
+        for Invalid { address, reason } in &report.invalid {
+            words.push_str(&format!("\n  {address}: {reason}"));
+        }
     }
     if let Some(path) = &report.renamed_to {
         words.push_str(&format!("\nthe database is now {}", path.display()));

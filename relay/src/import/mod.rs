@@ -9,7 +9,7 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use chatmail_core::address::{Address, CI_PREFIXES};
+use chatmail_core::address::{Address, AddressError, CI_PREFIXES};
 use chatmail_core::auth::is_usable_hash;
 use chatmail_core::config::Config;
 use chatmail_core::mailbox::{Adoption, Creation, Mailboxes};
@@ -23,6 +23,15 @@ const BATCH: usize = 1000;
 
 /// What SQLite keeps beside a database.
 const COMPANIONS: [&str; 3] = ["-wal", "-shm", "-journal"];
+
+/// An address of this relay that no new account may have: see [`Address::parse_new`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Invalid {
+    /// As in the table, without characters that a terminal would obey.
+    pub address: String,
+    /// The rule that it breaks.
+    pub reason: String,
+}
 
 /// What became of the rows of the table. Serialized, its names stay.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -39,6 +48,8 @@ pub struct Report {
     pub ci: u64,
     /// No addresses of this relay.
     pub foreign: u64,
+    /// Not imported, since their users could neither send nor receive.
+    pub invalid: Vec<Invalid>,
     /// Where the database is now.
     pub renamed_to: Option<PathBuf>,
 }
@@ -161,10 +172,10 @@ impl Importer {
             self.report.ci += 1;
             return Ok(());
         }
-        let address = Address::parse(row.address, self.mailboxes.domain());
-        let (Some(address), Some(password)) = (address, row.password) else {
-            self.report.foreign += 1;
-            return Ok(());
+        let domain = self.mailboxes.domain();
+        let address = Address::parse_new(row.address, domain);
+        let (Ok(address), Some(password)) = (address, row.password) else {
+            return self.left_out(row.address);
         };
         let mailbox = self.mailboxes.mailbox(&address);
         let is_blocked = !is_usable_hash(password.as_bytes());
@@ -188,6 +199,30 @@ impl Importer {
         }
         if self.waiting.len() >= BATCH {
             self.settle()?;
+        }
+        Ok(())
+    }
+
+    /// A row that no account is made of. One that exists may have any name.
+    fn left_out(&mut self, address: &[u8]) -> io::Result<()> {
+        let domain = self.mailboxes.domain();
+        let reason = match Address::parse_new(address, domain) {
+            Err(AddressError::Foreign) | Ok(_) => {
+                self.report.foreign += 1;
+                return Ok(());
+            }
+            Err(reason) => reason,
+        };
+        let found = Address::parse(address, domain);
+        if let Some(found) = found
+            && self.mailboxes.mailbox(&found).exists()?
+        {
+            self.report.existing += 1;
+        } else {
+            self.report.invalid.push(Invalid {
+                address: String::from_utf8_lossy(address).escape_debug().to_string(),
+                reason: reason.to_string(),
+            });
         }
         Ok(())
     }

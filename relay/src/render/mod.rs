@@ -15,6 +15,7 @@ mod socket;
 
 use std::path::Path;
 
+use chatmail_core::address::{address_pattern, username_characters};
 use chatmail_core::config::Config;
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Serde;
@@ -62,6 +63,10 @@ struct Values<'a> {
     /// `[203.0.113.7]`
     address_domain: String,
     literal: bool,
+    /// Of Dovecot's login names.
+    username_characters: String,
+    /// A regular expression for the addresses that may send.
+    address_pattern: String,
     hostname: &'a str,
     tls: Tls,
     mailboxes_dir: String,
@@ -147,6 +152,8 @@ impl<'a> Values<'a> {
             domain: domain.bare(),
             address_domain: domain.in_address(),
             literal: domain.is_literal(),
+            username_characters: username_characters(domain),
+            address_pattern: address_pattern(domain),
             hostname,
             tls: Tls::new(config, layout)?,
             mailboxes_dir: text(&config.mailboxes_dir),
@@ -234,7 +241,8 @@ fn text(path: &Path) -> String {
 }
 
 /// Refuses values that Dovecot or Postfix would read as more than text: quotes, `$`, `%`, `#`,
-/// control characters. Spaces and braces come from this module alone, in the lists of milters.
+/// control characters. Spaces and braces come from this module alone, in the lists of milters, and
+/// other characters from the core, in a pattern made of the domain.
 fn refuse_special_characters(at: &str, value: &serde_json::Value) -> Result<(), String> {
     use serde_json::Value;
     match value {
@@ -246,12 +254,13 @@ fn refuse_special_characters(at: &str, value: &serde_json::Value) -> Result<(), 
             refuse_special_characters(&at, value)
         }),
         Value::String(text) => {
-            let ours = at.starts_with("milters.");
+            let ours = match at {
+                "address_pattern" => "()*",
+                _ if at.starts_with("milters.") => " {},=",
+                _ => "",
+            };
             let plain = |c: char| c.is_ascii_alphanumeric() || "._-/:@[]+~".contains(c);
-            match text
-                .chars()
-                .find(|&c| !(plain(c) || ours && " {},=".contains(c)))
-            {
+            match text.chars().find(|&c| !plain(c) && !ours.contains(c)) {
                 None => Ok(()),
                 Some(odd) => Err(format!(
                     "{at} = {text:?}: {odd:?} cannot stand in the configuration of Dovecot and Postfix"

@@ -11,7 +11,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use chatmail_core::address::Address;
+use chatmail_core::address::{Address, AddressError};
 use chatmail_core::auth::{Standing, standing};
 use chatmail_core::mailbox::{Carried, Creation, Mailboxes, Staging};
 use chatmail_core::metadata::DeviceTokens;
@@ -58,8 +58,8 @@ pub struct Moved {
 pub enum NotImported {
     /// There is an account of this address.
     Exists(String),
-    /// The mailbox is that of an address of another relay, and no other was named for it.
-    Foreign(String),
+    /// The mailbox is that of an address that no account of this relay may have, and no other was named for it.
+    Unfit(String, AddressError),
     /// The stream is not, or not completely, what `export` writes.
     Damaged(String),
     /// It could not be read or written.
@@ -70,9 +70,11 @@ impl fmt::Display for NotImported {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             NotImported::Exists(address) => write!(f, "{address} exists already"),
-            NotImported::Foreign(address) => write!(
+            // Whatever stands in the stream is not to reach a terminal.
+            NotImported::Unfit(address, why) => write!(
                 f,
-                "{address} is no address of this relay; --as names the one it gets here"
+                "{}: {why}; --as names the address it gets here",
+                address.escape_debug()
             ),
             NotImported::Damaged(why) => write!(f, "not a complete export: {why}"),
             NotImported::Failed(error) => error.fmt(f),
@@ -176,8 +178,8 @@ pub fn import(
     }
     let address = match to {
         Some(address) => address.clone(),
-        None => Address::parse(begin.address.as_bytes(), mailboxes.domain())
-            .ok_or(NotImported::Foreign(begin.address))?,
+        None => Address::parse_new(begin.address.as_bytes(), mailboxes.domain())
+            .map_err(|why| NotImported::Unfit(begin.address, why))?,
     };
     let mailbox = mailboxes.mailbox(&address);
     let exists = || NotImported::Exists(address.to_string());

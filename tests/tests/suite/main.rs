@@ -3,6 +3,7 @@
 //! Each test has relays of its own. One file: `cargo test -p chatmail-tests --test suite login::`
 
 mod abi;
+mod addresses;
 mod burst;
 mod bytes;
 mod corpus;

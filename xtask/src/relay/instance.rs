@@ -79,7 +79,8 @@ impl Instance {
             &settings(root, ports.dns(), bare, &mailboxes, &push_url),
         );
         let lengths = Lengths {
-            localpart: number(&made, "username_max_length", 9),
+            // No account has a longer one.
+            localpart: number(&made, "username_max_length", 9).min(64),
             password: number(&made, "password_min_length", 9).max(9) + 3,
         };
         let verifies = ini::value(&made, "dkim").is_none_or(|on| on.eq_ignore_ascii_case("true"));

@@ -98,7 +98,8 @@ impl Import {
             return Err(Failure(Exit::Usage, why.to_owned()));
         }
         let relay = self.common.open()?;
-        let to = self.to.as_ref().map(|to| relay.address(to)).transpose()?;
+        let to = self.to.as_ref().map(|to| relay.new_address(to));
+        let to = to.transpose()?;
         // What an earlier one left that was killed; not a reason to stop.
         let _ = relay.mailboxes.sweep();
         let mut line = Progress::new();
@@ -108,7 +109,7 @@ impl Import {
         drop(line);
         let moved = moved.map_err(|why| match why {
             NotImported::Exists(_) => Failure(Exit::CannotCreate, why.to_string()),
-            NotImported::Foreign(_) => Failure(Exit::Usage, why.to_string()),
+            NotImported::Unfit(..) => Failure(Exit::Usage, why.to_string()),
             NotImported::Damaged(_) => Failure(Exit::Data, why.to_string()),
             NotImported::Failed(error) => failed(error),
         })?;

@@ -18,6 +18,9 @@ use crate::exit::{Exit, Failure};
 
 /// Make an account, whatever the sign-up policy says.
 ///
+/// Before the @ of ADDRESS stand 1 to 64 of the characters a-z, 0-9, '.', '_' and '-'. It does not begin with '.' or
+/// '-', end with '.', or hold '..'.
+///
 /// The password is asked for on the terminal. Without ADDRESS, a random one gets a random password, unless
 /// --stdin.
 ///
@@ -48,7 +51,7 @@ impl Create {
     pub(super) fn run(&self) -> Result<(), Failure> {
         let relay = self.common.open()?;
         let address = match &self.address {
-            Some(address) => relay.address(address)?,
+            Some(address) => relay.new_address(address)?,
             None => account::random(&relay.config).map_err(failed)?.address,
         };
         let mailbox = relay.mailboxes.mailbox(&address);

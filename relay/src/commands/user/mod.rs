@@ -9,7 +9,7 @@ mod password;
 use std::io::{self, ErrorKind, Write};
 use std::path::PathBuf;
 
-use chatmail_core::address::Address;
+use chatmail_core::address::{Address, AddressError};
 use chatmail_core::config::Config;
 use chatmail_core::mailbox::Mailboxes;
 use clap::{Args, Parser, Subcommand};
@@ -84,12 +84,25 @@ impl Common {
 }
 
 impl Relay {
-    /// An address of this relay.
+    /// The address of an account that may exist.
     fn address(&self, text: &str) -> Result<Address, Failure> {
-        Address::parse(text.as_bytes(), self.mailboxes.domain()).ok_or_else(|| {
-            let domain = self.mailboxes.domain().in_address();
-            Failure(Exit::Usage, format!("{text}: no address of {domain}"))
+        Address::parse(text.as_bytes(), self.mailboxes.domain()).ok_or_else(|| self.foreign(text))
+    }
+
+    /// The address of an account that is to be made.
+    fn new_address(&self, text: &str) -> Result<Address, Failure> {
+        Address::parse_new(text.as_bytes(), self.mailboxes.domain()).map_err(|why| match why {
+            AddressError::Foreign => self.foreign(text),
+            why => Failure(
+                Exit::Usage,
+                format!("{text}: {why}; choose another address"),
+            ),
         })
+    }
+
+    fn foreign(&self, text: &str) -> Failure {
+        let domain = self.mailboxes.domain().in_address();
+        Failure(Exit::Usage, format!("{text}: no address of {domain}"))
     }
 
     /// Prints an object of JSON, or what `words` say.

@@ -210,7 +210,10 @@ fn what_is_no_export_is_told_from_one() {
     note(&mut other, BEGIN, &begin).expect("begin");
     let other = other.into_inner().expect("a stream");
     let error = import(&relay.mailboxes, None, &*other, &mut |_| {}).expect_err("refused");
-    assert!(matches!(error, NotImported::Foreign(_)), "{error}");
+    assert!(
+        matches!(error, NotImported::Unfit(_, AddressError::Foreign)),
+        "{error}"
+    );
     assert_eq!(relay.names(), [""; 0]);
 }
 

@@ -1,0 +1,252 @@
+//! The grammar of new addresses: one rule for sign-up, `POST /new`, the operator's commands,
+//! Dovecot's `auth_username_chars` and Postfix's login map.
+//!
+//! It is what every mail server and client takes without quotes. Postfix rejects a localpart that
+//! begins with `-`, and quotes one with a dot at an end, which the header of a message then does not
+//! match: an account of such a name could log in, and neither send nor receive.
+
+use std::fmt;
+
+use super::{ADDRESS_MAX, Address, MailDomain};
+
+/// Most characters of the localpart of a new address (RFC 5321 section 4.5.3.1.1): a server on the
+/// way may reject a longer one.
+pub const LOCALPART_MAX: usize = 64;
+
+/// What the localpart of a new address consists of.
+const LOCALPART_CHARACTERS: &str = "abcdefghijklmnopqrstuvwxyz0123456789._-";
+
+/// The grammar as a POSIX extended regular expression; the length is not in it.
+const LOCALPART_PATTERN: &str = "[a-z0-9_][a-z0-9_-]*([.][a-z0-9_-]+)*";
+
+/// Why no account may be made for an address. `Display` gives the rule in words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AddressError {
+    /// Without an `@`, or of another domain.
+    Foreign,
+    /// The localpart is empty or longer than [`LOCALPART_MAX`], or the whole longer than a name of a
+    /// directory.
+    Length,
+    /// A character of the localpart is outside `[a-z0-9._-]`.
+    Characters,
+    /// The localpart begins with `.` or `-`, ends with `.`, or holds `..`.
+    Placement,
+}
+
+impl fmt::Display for AddressError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            AddressError::Foreign => f.write_str("not an address of this relay"),
+            AddressError::Length => write!(
+                f,
+                "the localpart must have 1 to {LOCALPART_MAX} characters, the address at most {ADDRESS_MAX}"
+            ),
+            AddressError::Characters => {
+                f.write_str("the localpart may hold only a-z, 0-9, '.', '_' and '-'")
+            }
+            AddressError::Placement => f.write_str(
+                "the localpart must not begin with '.' or '-', end with '.', or hold '..'",
+            ),
+        }
+    }
+}
+
+impl std::error::Error for AddressError {}
+
+impl Address {
+    /// An address that a new account may have. Narrower than [`Address::parse`], which takes every
+    /// address that an existing mailbox directory may have.
+    ///
+    /// Upper case is taken as lower case. How long the localpart may be on this relay is up to the
+    /// sign-up policy.
+    ///
+    /// # Errors
+    ///
+    /// It is not an address of `domain`, or its localpart is outside the grammar.
+    pub fn parse_new(bytes: &[u8], domain: &MailDomain) -> Result<Address, AddressError> {
+        let at = bytes.iter().rposition(|&b| b == b'@');
+        let at = at.filter(|at| domain.matches(&bytes[at + 1..]));
+        let localpart = &bytes[..at.ok_or(AddressError::Foreign)?];
+        judge(&localpart.to_ascii_lowercase())?;
+        Address::parse(bytes, domain).ok_or(AddressError::Length)
+    }
+
+    /// Whether a new account may have this address: it is one that [`Address::parse_new`] takes.
+    ///
+    /// # Errors
+    ///
+    /// Its localpart is outside the grammar.
+    pub fn check_new(&self) -> Result<(), AddressError> {
+        judge(self.localpart().as_bytes())
+    }
+}
+
+fn judge(localpart: &[u8]) -> Result<(), AddressError> {
+    if !(1..=LOCALPART_MAX).contains(&localpart.len()) {
+        return Err(AddressError::Length);
+    }
+    if !localpart
+        .iter()
+        .all(|byte| LOCALPART_CHARACTERS.as_bytes().contains(byte))
+    {
+        return Err(AddressError::Characters);
+    }
+    let misplaced = localpart.starts_with(b".")
+        || localpart.starts_with(b"-")
+        || localpart.ends_with(b".")
+        || localpart.windows(2).any(|pair| pair == b"..");
+    if misplaced {
+        return Err(AddressError::Placement);
+    }
+    Ok(())
+}
+
+/// Every character of a login name: Dovecot's `auth_username_chars`.
+///
+/// Upper case is in it, because Dovecot looks at the name before it makes lower case of it.
+pub fn username_characters(domain: &MailDomain) -> String {
+    let letters: String = ('A'..='Z').collect();
+    let brackets = if domain.is_literal() { "[]" } else { "" };
+    format!("{LOCALPART_CHARACTERS}{letters}@{brackets}")
+}
+
+/// The addresses of the grammar as a POSIX extended regular expression that is read without regard to
+/// case: for Postfix's `smtpd_sender_login_maps`. It holds neither `/` nor a backslash.
+pub fn address_pattern(domain: &MailDomain) -> String {
+    let domain: String = domain
+        .in_address()
+        .chars()
+        .map(|c| match c {
+            // Between brackets each of these is itself.
+            '.' | '[' | ']' => format!("[{c}]"),
+            _ => c.to_string(),
+        })
+        .collect();
+    format!("{LOCALPART_PATTERN}@{domain}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::header_address;
+    use super::*;
+    use proptest::prelude::*;
+
+    fn domain(text: &str) -> MailDomain {
+        MailDomain::parse(text).unwrap()
+    }
+
+    fn new(localpart: &str) -> Result<Address, AddressError> {
+        let address = format!("{localpart}@chat.example");
+        Address::parse_new(address.as_bytes(), &domain("chat.example"))
+    }
+
+    #[test]
+    fn a_new_localpart_is_one_that_needs_no_quotes_anywhere() {
+        for good in [
+            "a", "alice", "a.b_c-9", "_alice", "alice_", "alice-", "a.-b", "a-.b", "a--b", "0",
+            "ci-x",
+        ] {
+            assert_eq!(new(good).unwrap().localpart(), good);
+        }
+        for bad in [".alice", "alice.", "-alice", "a..b", ".", "-", "..", "-.a"] {
+            assert_eq!(new(bad), Err(AddressError::Placement), "{bad}");
+        }
+        for bad in "+'=#!~&%{}/@\\\" ,;:()<>[]|^`?*$\t\n\0é\u{212a}".chars() {
+            let bad = format!("ali{bad}ce");
+            assert_eq!(new(&bad), Err(AddressError::Characters), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_new_localpart_has_at_most_64_characters() {
+        assert!(new(&"a".repeat(64)).is_ok());
+        assert_eq!(new(&"a".repeat(65)), Err(AddressError::Length));
+        assert_eq!(new(""), Err(AddressError::Length));
+        let long = vec!["a".repeat(63); 3].join(".");
+        let long = domain(&long);
+        let address = |length| [&b"a".repeat(length)[..], b"@", long.bare().as_bytes()].concat();
+        assert!(Address::parse_new(&address(63), &long).is_ok());
+        assert_eq!(
+            Address::parse_new(&address(64), &long),
+            Err(AddressError::Length)
+        );
+    }
+
+    #[test]
+    fn a_new_address_is_one_of_ours_in_lower_case() {
+        let ours = domain("chat.example");
+        let address = Address::parse_new(b"Al.Ice@Chat.EXAMPLE", &ours).unwrap();
+        assert_eq!(address.as_str(), "al.ice@chat.example");
+        for bad in [
+            "",
+            "alice",
+            "@",
+            "alice@",
+            "alice@other.example",
+            "alice@chat.example.",
+        ] {
+            let found = Address::parse_new(bad.as_bytes(), &ours);
+            assert_eq!(found, Err(AddressError::Foreign), "{bad}");
+        }
+        let literal = domain("203.0.113.7");
+        assert!(Address::parse_new(b"alice@[203.0.113.7]", &literal).is_ok());
+        let bare = Address::parse_new(b"alice@203.0.113.7", &literal);
+        assert_eq!(bare, Err(AddressError::Foreign));
+    }
+
+    #[test]
+    fn a_mailbox_with_a_name_outside_the_grammar_is_still_found() {
+        let ours = domain("chat.example");
+        for odd in [".alice", "alice.", "-alice", "alice+x", "al'ice", "{alice}"] {
+            let address = format!("{odd}@chat.example");
+            let address = Address::parse(address.as_bytes(), &ours).unwrap();
+            assert!(address.check_new().is_err(), "{odd}");
+        }
+    }
+
+    #[test]
+    fn an_error_states_the_rule() {
+        let text = |localpart: &str| new(localpart).unwrap_err().to_string();
+        assert!(text(&"a".repeat(65)).contains("1 to 64 characters"));
+        assert!(text("a+b").contains("a-z, 0-9, '.', '_' and '-'"));
+        assert!(text("-a").contains("must not begin with '.' or '-'"));
+    }
+
+    #[test]
+    fn the_servers_are_given_patterns_that_need_no_escapes() {
+        let name = domain("_chat.example");
+        let literal = domain("203.0.113.7");
+        assert_eq!(
+            address_pattern(&name),
+            "[a-z0-9_][a-z0-9_-]*([.][a-z0-9_-]+)*@_chat[.]example"
+        );
+        assert!(address_pattern(&literal).ends_with("@[[]203[.]0[.]113[.]7[]]"));
+        assert!(!username_characters(&name).contains(['[', ']']));
+        assert!(username_characters(&literal).ends_with("@[]"));
+    }
+
+    proptest! {
+        #[test]
+        fn a_new_address_is_read_alike_everywhere(
+            bytes in prop_oneof![
+                "[a-cA-C0-9._-]{0,9}@[cC]hat\\.example",
+                "[a-c.+ '=@\\[\"-]{0,9}@chat\\.example",
+                any::<String>(),
+            ].prop_map(String::into_bytes)
+        ) {
+            let ours = domain("chat.example");
+            let parsed = Address::parse(&bytes, &ours);
+            let new = Address::parse_new(&bytes, &ours);
+            prop_assert_eq!(new.is_ok(), parsed.as_ref().is_some_and(|a| a.check_new().is_ok()));
+            let Ok(address) = new else { return Ok(()) };
+            prop_assert_eq!(parsed.as_ref(), Some(&address));
+            let text = address.as_str();
+            for field in [text.to_owned(), format!("<{text}>")] {
+                let found = header_address(field.as_bytes());
+                prop_assert_eq!(found.as_deref(), Some(text));
+            }
+            let characters = username_characters(&ours);
+            prop_assert!(bytes.iter().all(|&b| characters.contains(char::from(b))));
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! Which addresses `chatmail user` makes accounts of, and what it says of others.
+
+use std::fs;
+use std::io::Write;
+use std::process::{Command, Output, Stdio};
+
+use super::Relay;
+
+/// Localparts that mail servers take in quotes only, or not at all, and the rule that each breaks.
+const UNFIT: [(&str, &str); 17] = [
+    (".abcdefgh", "must not begin with '.'"),
+    ("abcdefgh.", "end with '.'"),
+    ("-abcdefgh", "or '-'"),
+    ("abc..efgh", "or hold '..'"),
+    ("al+ice", "may hold only a-z"),
+    ("al'ice", "may hold only a-z"),
+    ("al=ice", "may hold only a-z"),
+    ("al#ice", "may hold only a-z"),
+    ("al!ice", "may hold only a-z"),
+    ("al~ice", "may hold only a-z"),
+    ("al&ice", "may hold only a-z"),
+    ("al%ice", "may hold only a-z"),
+    ("{alice}", "may hold only a-z"),
+    ("al/ice", "may hold only a-z"),
+    ("al@ice", "may hold only a-z"),
+    ("älice", "may hold only a-z"),
+    (
+        "a23456789b123456789c123456789d123456789e123456789f123456789g12345",
+        "1 to 64 characters",
+    ),
+];
+
+fn user(relay: &Relay, arguments: &[&str], input: &[u8]) -> Output {
+    let (command, arguments) = arguments.split_first().unwrap();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_chatmail"))
+        .args(["user", command, "--config"])
+        .arg(relay.base.path().join("chatmail.ini"))
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // It may end before it has read all of it.
+    let _ = child.stdin.take().unwrap().write_all(input);
+    child.wait_with_output().unwrap()
+}
+
+#[track_caller]
+fn refused(output: &Output, words: [&str; 3]) {
+    let error = String::from_utf8(output.stderr.clone()).unwrap();
+    assert_eq!(output.status.code(), Some(64), "{error}");
+    for word in words {
+        assert!(error.contains(word), "no {word:?} in {error}");
+    }
+    assert_eq!(output.stdout, b"");
+}
+
+#[test]
+fn an_address_that_could_not_be_used_is_refused_with_its_rule_and_a_remedy() {
+    let relay = Relay::new();
+    relay.create("alice");
+    let stream = user(&relay, &["export", "alice@chat.example"], b"").stdout;
+    for (localpart, rule) in UNFIT {
+        let address = format!("{localpart}@chat.example");
+        let said = [&format!("{address}: "), rule, "choose another address"];
+        let created = user(&relay, &["create", "--generate", "--", &address], b"");
+        refused(&created, said);
+        let imported = user(&relay, &["import", &format!("--as={address}")], &stream);
+        refused(&imported, said);
+    }
+    let mail = fs::read_dir(relay.base.path().join("mail")).unwrap();
+    let accounts = mail.filter(|entry| {
+        let name = entry.as_ref().unwrap().file_name();
+        name.to_string_lossy().contains('@')
+    });
+    assert_eq!(accounts.count(), 1);
+}
+
+#[test]
+fn an_account_is_made_in_lower_case() {
+    let relay = Relay::new();
+    relay.create("Bob.B_b-2");
+    assert!(relay.mailbox("bob.b_b-2").join("password").exists());
+    let stream = user(&relay, &["export", "BOB.b_b-2@chat.example"], b"").stdout;
+    relay.words("import --as Carol@Chat.Example", &stream, 0);
+    assert!(relay.mailbox("carol").join("password").exists());
+}
+
+#[test]
+fn an_account_with_an_older_name_is_managed_and_moves_to_a_new_one() {
+    let relay = Relay::new();
+    for odd in [".alice", "-alice", "al+ice", "{alice}"] {
+        relay.create("alice");
+        fs::rename(relay.mailbox("alice"), relay.mailbox(odd)).unwrap();
+        let address = format!("{odd}@chat.example");
+        for command in ["show", "disable", "enable"] {
+            let output = user(&relay, &[command, "--", &address], b"");
+            assert!(output.status.success(), "{command} {odd}: {output:?}");
+        }
+        let stream = user(&relay, &["export", "--", &address], b"").stdout;
+        fs::rename(relay.mailbox(odd), relay.base.path().join("away")).unwrap();
+        let imported = user(&relay, &["import"], &stream);
+        refused(
+            &imported,
+            [&format!("{address}: "), "the localpart m", "--as names"],
+        );
+        assert!(!relay.mailbox(odd).exists());
+        relay.words("import --as bob@chat.example", &stream, 0);
+        for name in ["mail/bob@chat.example", "away"] {
+            fs::remove_dir_all(relay.base.path().join(name)).unwrap();
+        }
+    }
+}
+
+#[test]
+fn no_address_in_a_stream_reaches_the_terminal_as_it_is() {
+    let relay = Relay::new();
+    relay.create("alice");
+    let mut stream = user(&relay, &["export", "alice@chat.example"], b"").stdout;
+    let at = stream.windows(5).position(|five| five == b"alice").unwrap();
+    // In JSON; as long as the name it takes the place of.
+    stream.splice(at..at + 11, *b"\\u001b[2J@x");
+    let output = user(&relay, &["import"], &stream);
+    refused(
+        &output,
+        ["\\u{1b}[2J", "not an address of this relay", "--as names"],
+    );
+}
