@@ -338,7 +338,8 @@ int32_t chatmail_config_load(const uint8_t *path,
                              chatmail_error_t **err);
 
 /*
- How many warnings there are: one for each key of the file that this version does not know.
+ How many warnings there are: one for each key of the file that this version does not know, and for
+ each value that is likely a mistake.
  */
 size_t chatmail_config_warning_count(const chatmail_config_t *config);
 

@@ -5,8 +5,8 @@
 //!
 //! let config = Config::load("/etc/chatmail.ini".as_ref())?;
 //! println!("mail for {} lives in {}", config.mail_domain.bare(), config.mailboxes_dir.display());
-//! for key in &config.unknown_keys {
-//!     eprintln!("unknown key: {key}");
+//! for warning in &config.warnings {
+//!     eprintln!("{warning}");
 //! }
 //! # Ok::<(), chatmail_core::config::ConfigError>(())
 //! ```
@@ -17,7 +17,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::address::MailDomain;
+use crate::address::{LOCALPART_MAX, MailDomain};
 use crate::mailbox::Mailboxes;
 
 mod ini;
@@ -128,9 +128,10 @@ pub struct Config {
     pub privacy_pdo: String,
     /// Postal address of the supervising authority; empty for none.
     pub privacy_supervisor: String,
-    /// Keys this version does not know, in the order of the file, and other sections as `[name]`:
-    /// kept, listed, warned about.
-    pub unknown_keys: Vec<String>,
+    /// What is likely a mistake and did not stop the load: values that mean something else than they
+    /// say, then the keys this version does not know in the order of the file, then other sections as
+    /// `[name]`. One line each, with the file. Every program that loads the file shows them.
+    pub warnings: Vec<String>,
 }
 
 impl Config {
@@ -165,7 +166,11 @@ impl Config {
                 format!("there is no section [{SECTION}]"),
             ));
         }
-        let params = Params { path, ini: &ini };
+        let mut params = Params {
+            path,
+            ini: &ini,
+            warnings: Vec::new(),
+        };
         let mail_domain = params.read("mail_domain", |text| {
             MailDomain::parse(text).ok_or("neither a DNS name nor an IPv4 address")
         })?;
@@ -188,15 +193,14 @@ impl Config {
             dkim_key_file: params.read("dkim_key_file", values::absolute_path)?,
             dns_resolver: params.read("dns_resolver", values::resolvers)?,
             max_mailbox_size: params.read("max_mailbox_size", values::size)?,
-            delete_mails_after: params.read("delete_mails_after", values::number)?,
-            delete_large_after: params.read("delete_large_after", values::number)?,
-            delete_inactive_users_after: params
-                .read("delete_inactive_users_after", values::number)?,
+            delete_mails_after: params.days("delete_mails_after")?,
+            delete_large_after: params.days("delete_large_after")?,
+            delete_inactive_users_after: params.days("delete_inactive_users_after")?,
             expire_at_hour: params.read("expire_at_hour", values::hour_of_the_day)?,
             mailboxes_dir,
             passdb_path: params.text("passdb_path")?.into(),
-            username_min_length: params.read("username_min_length", values::number)?,
-            username_max_length: params.read("username_max_length", values::number)?,
+            username_min_length: params.localpart_length("username_min_length")?,
+            username_max_length: params.localpart_length("username_max_length")?,
             password_min_length: params.read("password_min_length", values::number)?,
             max_load_1m: params.read("max_load_1m", values::load)?,
             min_available_memory: params.read("min_available_memory", values::size)?,
@@ -210,9 +214,9 @@ impl Config {
             trusted_proxies: params.read("trusted_proxies", values::ip_addresses)?,
             max_imap_connections: params.read("max_imap_connections", values::number)?,
             max_smtp_connections: params.read("max_smtp_connections", values::number)?,
-            disable_ipv6: params.read("disable_ipv6", values::switch)?,
-            imap_rawlog: params.read("imap_rawlog", values::switch)?,
-            imap_compress: params.read("imap_compress", values::switch)?,
+            disable_ipv6: params.lenient_switch("disable_ipv6")?,
+            imap_rawlog: params.lenient_switch("imap_rawlog")?,
+            imap_compress: params.lenient_switch("imap_compress")?,
             acme_email: params.text("acme_email")?,
             tls: params.read("tls_external_cert_and_key", |text| {
                 Tls::new(text, &mail_domain)
@@ -233,7 +237,7 @@ impl Config {
             privacy_mail: params.text("privacy_mail")?,
             privacy_pdo: params.text("privacy_pdo")?,
             privacy_supervisor: params.text("privacy_supervisor")?,
-            unknown_keys: params.unknown_keys(),
+            warnings: params.all_warnings(),
             mail_domain,
         })
     }
@@ -251,6 +255,7 @@ const SECTION: &str = "params";
 struct Params<'a> {
     path: &'a Path,
     ini: &'a ini::Ini,
+    warnings: Vec<String>,
 }
 
 impl Params<'_> {
@@ -267,11 +272,12 @@ impl Params<'_> {
     }
 
     fn error(&self, key: &str, problem: impl Into<String>) -> ConfigError {
+        let value = self.value(key).map(str::to_owned);
         ConfigError {
             path: self.path.to_owned(),
             key: Some(key.to_owned()),
-            value: self.value(key).map(str::to_owned),
-            problem: problem.into(),
+            problem: problem.into() + value.as_deref().map_or("", hint),
+            value,
         }
     }
 
@@ -308,7 +314,42 @@ impl Params<'_> {
         Ok(Some(self.text(key)?).filter(|text| !text.is_empty()))
     }
 
-    fn unknown_keys(&self) -> Vec<String> {
+    /// A switch that relays have always read so: whatever is not `true` is false, silently.
+    fn lenient_switch(&mut self, key: &str) -> Result<bool, ConfigError> {
+        let value = self.read(key, |text| Ok(values::switch(text)))?;
+        Ok(value.unwrap_or_else(|problem| {
+            self.warn(key, format!("{problem}; taken as false"));
+            false
+        }))
+    }
+
+    fn days(&mut self, key: &str) -> Result<u32, ConfigError> {
+        let days = self.read(key, values::days)?;
+        if days == 0 {
+            self.warn(
+                key,
+                "every expiry removes all of them; 0 does not mean never",
+            );
+        }
+        Ok(days)
+    }
+
+    fn localpart_length(&mut self, key: &str) -> Result<usize, ConfigError> {
+        let length = self.read(key, values::number)?;
+        if length > LOCALPART_MAX {
+            self.warn(
+                key,
+                format!("a new localpart has at most {LOCALPART_MAX} characters"),
+            );
+        }
+        Ok(length)
+    }
+
+    fn warn(&mut self, key: &str, problem: impl Into<String>) {
+        self.warnings.push(self.error(key, problem).to_string());
+    }
+
+    fn all_warnings(self) -> Vec<String> {
         let keys = self
             .ini
             .entries
@@ -320,8 +361,21 @@ impl Params<'_> {
             .sections
             .iter()
             .filter(|section| *section != SECTION);
-        keys.chain(sections.map(|section| format!("[{section}]")))
-            .collect()
+        let unknown = keys
+            .chain(sections.map(|section| format!("[{section}]")))
+            .map(|key| format!("{}: unknown key {key}", self.path.display()));
+        self.warnings.into_iter().chain(unknown).collect()
+    }
+}
+
+/// What may have been meant by a value that is not of its kind.
+fn hint(value: &str) -> &'static str {
+    if value.contains([';', '#']) {
+        "; a comment needs a line of its own"
+    } else if value.starts_with(['"', '\'']) {
+        "; values are written without quotes"
+    } else {
+        ""
     }
 }
 

@@ -45,9 +45,7 @@ pub unsafe extern "C" fn chatmail_config_load(
         let out = output!(config);
         let path = Path::new(OsStr::from_bytes(bytes!(path, path_len)));
         let config = Config::load(path).map_err(chatmail_error_t::config)?;
-        let warnings = (config.unknown_keys.iter())
-            .map(|key| c_text(format!("{}: unknown key {key}", path.display())))
-            .collect();
+        let warnings = config.warnings.iter().cloned().map(c_text).collect();
         out.give(chatmail_config_t {
             #[cfg(feature = "push")]
             counters: Counters::new(&config.mailboxes()),
@@ -58,7 +56,8 @@ pub unsafe extern "C" fn chatmail_config_load(
     })
 }
 
-/// How many warnings there are: one for each key of the file that this version does not know.
+/// How many warnings there are: one for each key of the file that this version does not know, and for
+/// each value that is likely a mistake.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn chatmail_config_warning_count(config: *const chatmail_config_t) -> usize {
     answer(0, || Ok(shared!(config).warnings.len()))

@@ -132,7 +132,9 @@ fn daemon(cli: &Cli) -> Result<(), Failure> {
 fn configuration(path: &Path) -> Result<Config, Failure> {
     let config =
         Config::load(path).map_err(|error| Failure::new(exit::CONFIGURATION, error.to_string()))?;
-    report_unknown_keys(&config);
+    for warning in &config.warnings {
+        warn!("{warning}");
+    }
     Ok(config)
 }
 
@@ -170,12 +172,6 @@ async fn reread_on(mut hangup: Signal, path: impl AsRef<Path>, policy: Arc<Polic
 fn tell_systemd(state: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(state) {
         warn!(%error, "cannot tell systemd how it goes");
-    }
-}
-
-fn report_unknown_keys(config: &Config) {
-    for key in &config.unknown_keys {
-        warn!(file = %config.path.display(), key, "unknown key");
     }
 }
 

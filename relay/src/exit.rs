@@ -45,7 +45,16 @@ impl From<Problem> for Failure {
     }
 }
 
-/// The `chatmail.ini` a command was given.
+/// The `chatmail.ini` a command was given; its warnings go to standard error.
 pub(crate) fn load(path: &Path) -> Result<Config, Failure> {
+    let config = read(path)?;
+    for warning in &config.warnings {
+        eprintln!("chatmail: warning: {warning}");
+    }
+    Ok(config)
+}
+
+/// As [`load`], for a command that logs the warnings.
+pub(crate) fn read(path: &Path) -> Result<Config, Failure> {
     Config::load(path).map_err(Failure::configuration)
 }

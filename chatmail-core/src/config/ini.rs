@@ -37,6 +37,8 @@ pub(super) fn parse(text: &str) -> Result<Ini, SyntaxError> {
     let mut ini = Ini::default();
     // Whether the line above may be continued: false right after a section's header.
     let mut open = false;
+    // Some editors begin a file with a byte order mark.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     for (index, line) in text.lines().enumerate() {
         let error = |problem| {
             Err(SyntaxError {
@@ -156,6 +158,11 @@ mod tests {
                 pair("mail", "x")
             ]
         );
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_not_part_of_the_first_line() {
+        assert_eq!(values("\u{feff}[params]\na = 1\n"), [pair("a", "1")]);
     }
 
     #[test]

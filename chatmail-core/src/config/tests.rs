@@ -71,7 +71,7 @@ fn a_file_with_the_domain_alone_has_the_defaults_of_a_relay() {
     assert_eq!(config.trusted_proxies, proxies);
     assert_eq!(config.www_folder, None);
     assert_eq!(config.privacy_postal, "");
-    assert!(config.unknown_keys.is_empty());
+    assert!(config.warnings.is_empty());
 }
 
 #[test]
@@ -89,7 +89,8 @@ fn every_key_of_the_table_is_read_from_the_file() {
             // It was looked at, and is not of its kind.
             Err(error) => assert_eq!(error.key(), Some(key.name)),
             Ok(config) => {
-                assert!(config.unknown_keys.is_empty(), "{}", key.name);
+                let unknown = |line: &String| line.contains("unknown key");
+                assert!(!config.warnings.iter().any(unknown), "{}", key.name);
                 let seen = format!("{config:?}").contains("\\u{1}");
                 assert_eq!(seen, key.default != DefaultValue::Ignored, "{}", key.name);
             }
@@ -143,8 +144,9 @@ fn unknown_keys_are_listed_and_the_proxys_ports_are_not() {
     )
     .unwrap();
     assert_eq!(
-        config.unknown_keys,
+        config.warnings,
         ["passthrough_senders", "Max_Load_1m", "[other]"]
+            .map(|key| format!("/etc/chatmail.ini: unknown key {key}"))
     );
 }
 
@@ -237,7 +239,6 @@ fn a_value_of_another_kind_is_an_error() {
         "max_user_send_per_minute = -1",
         "max_user_send_burst_size = 99999999999",
         "max_message_size = 30M",
-        "imap_rawlog = maybe",
         "mailboxes_dir = mail",
         "mailboxes_dir =",
         "max_load_1m = NaN",
@@ -265,6 +266,224 @@ fn a_value_of_another_kind_is_an_error() {
         let error = params(&format!("{line}\n")).expect_err(line);
         assert_eq!(error.key(), line.split([' ', '=']).next(), "{line}");
     }
+}
+
+/// Lines that older relays read, and what they made of them.
+#[test]
+fn values_of_older_relays_are_read_as_they_read_them() {
+    type Read = fn(&Config) -> u64;
+    let rows: [(&str, Read, u64); 19] = [
+        (
+            "delete_mails_after = 40d",
+            |c| c.delete_mails_after.into(),
+            40,
+        ),
+        (
+            "delete_mails_after = 40D",
+            |c| c.delete_mails_after.into(),
+            40,
+        ),
+        (
+            "delete_mails_after = 20",
+            |c| c.delete_mails_after.into(),
+            20,
+        ),
+        (
+            "delete_large_after = 7d",
+            |c| c.delete_large_after.into(),
+            7,
+        ),
+        (
+            "delete_inactive_users_after = 1_000",
+            |c| c.delete_inactive_users_after.into(),
+            1000,
+        ),
+        ("max_mailbox_size = 100M", |c| c.max_mailbox_size, 100 << 20),
+        ("max_mailbox_size = 10k", |c| c.max_mailbox_size, 10 << 10),
+        ("max_mailbox_size = 1t", |c| c.max_mailbox_size, 1 << 40),
+        ("max_mailbox_size = 2 gb", |c| c.max_mailbox_size, 2 << 30),
+        (
+            "max_message_size = 31_457_280",
+            |c| c.max_message_size,
+            31_457_280,
+        ),
+        (
+            "max_user_send_per_minute = +80",
+            |c| c.max_user_send_per_minute.into(),
+            80,
+        ),
+        ("disable_ipv6 = TRUE", |c| c.disable_ipv6.into(), 1),
+        ("disable_ipv6 = False", |c| c.disable_ipv6.into(), 0),
+        ("disable_ipv6 =", |c| c.disable_ipv6.into(), 0),
+        ("imap_rawlog = tRuE", |c| c.imap_rawlog.into(), 1),
+        ("imap_compress = true", |c| c.imap_compress.into(), 1),
+        ("mtail_address =", |c| c.mtail_address.is_some().into(), 0),
+        ("www_folder =", |c| c.www_folder.is_some().into(), 0),
+        ("iroh_relay =", |c| c.iroh_relay.url().is_some().into(), 0),
+    ];
+    for (line, read, expected) in rows {
+        let config = params(&format!("{line}\n")).expect(line);
+        assert_eq!(read(&config), expected, "{line}");
+        assert!(config.warnings.is_empty(), "{line}: {:?}", config.warnings);
+    }
+}
+
+#[test]
+fn a_switch_of_older_relays_that_is_neither_true_nor_false_is_false_with_a_warning() {
+    type Read = fn(&Config) -> bool;
+    let keys: [(&str, Read); 3] = [
+        ("disable_ipv6", |c| c.disable_ipv6),
+        ("imap_rawlog", |c| c.imap_rawlog),
+        ("imap_compress", |c| c.imap_compress),
+    ];
+    for (key, read) in keys {
+        for value in ["no", "yes", "1", "0", "on", "maybe"] {
+            let config = params(&format!("{key} = {value}\n")).unwrap();
+            assert!(!read(&config), "{key} = {value}");
+            assert_eq!(
+                config.warnings,
+                [format!(
+                    "/etc/chatmail.ini: {key} = \"{value}\": neither true nor false; taken as false"
+                )]
+            );
+        }
+    }
+    let commented = params("imap_rawlog = true # for a day\n").unwrap();
+    assert!(!commented.imap_rawlog);
+    assert!(commented.warnings[0].ends_with("; a comment needs a line of its own"));
+    // No relay before has read these: a guess could let everything through.
+    for key in ["dkim", "refuse_automatic_signups"] {
+        for value in ["no", "yes", "1", "0"] {
+            let error = params(&format!("{key} = {value}\n")).unwrap_err();
+            assert_eq!(error.key(), Some(key));
+        }
+    }
+}
+
+#[test]
+fn no_days_at_all_are_read_as_such_with_a_warning() {
+    for key in [
+        "delete_mails_after",
+        "delete_large_after",
+        "delete_inactive_users_after",
+    ] {
+        let config = params(&format!("{key} = 0\n")).unwrap();
+        let found = [
+            config.delete_mails_after,
+            config.delete_large_after,
+            config.delete_inactive_users_after,
+        ];
+        assert!(found.contains(&0), "{key}");
+        let [warning] = &config.warnings[..] else {
+            panic!("{:?}", config.warnings);
+        };
+        let start = format!("/etc/chatmail.ini: {key} = \"0\": every expiry removes");
+        assert!(warning.starts_with(&start), "{warning}");
+    }
+}
+
+#[test]
+fn a_length_that_no_localpart_has_is_warned_about() {
+    for key in ["username_min_length", "username_max_length"] {
+        assert!(
+            params(&format!("{key} = 64\n"))
+                .unwrap()
+                .warnings
+                .is_empty()
+        );
+        let warnings = params(&format!("{key} = 65\n")).unwrap().warnings;
+        assert!(
+            warnings[0].ends_with("a new localpart has at most 64 characters"),
+            "{warnings:?}"
+        );
+    }
+}
+
+#[test]
+fn a_comment_or_quotes_in_a_value_are_pointed_out() {
+    for (line, end) in [
+        (
+            "max_mailbox_size = 100M # enough",
+            "a comment needs a line of its own",
+        ),
+        (
+            "delete_mails_after = 20 ; days",
+            "a comment needs a line of its own",
+        ),
+        (
+            "max_user_send_burst_size = \"10\"",
+            "values are written without quotes",
+        ),
+        ("max_user_send_per_minute = 60.0", "not a whole number"),
+    ] {
+        let error = params(&format!("{line}\n")).unwrap_err().to_string();
+        assert!(error.ends_with(end), "{error}");
+    }
+}
+
+/// The keys that the usual file of a relay holds, in its order and spelling: many of them commented out.
+const USUAL_FILE: &str = "\
+[params]
+
+# the domain of all addresses
+mail_domain = chat.example
+
+#
+# limits
+#
+#max_user_send_per_minute = 60
+#max_user_send_burst_size = 10
+#max_mailbox_size = 500M
+#max_message_size = 31457280
+#delete_mails_after = 20
+#delete_large_after = 7
+#delete_inactive_users_after = 90
+#username_min_length = 9
+#username_max_length = 9
+#password_min_length = 9
+#max_load_1m = 5
+#min_available_memory = 200M
+#min_free_disk_space = 1G
+#max_imap_connections = 10000
+#max_smtp_connections = 1000
+# tls_external_cert_and_key = /path/to/fullchain.pem /path/to/privkey.pem
+#www_folder = www
+#disable_ipv6 = False
+#acme_email =
+# iroh_relay =
+# mtail_address = 127.0.0.1
+#imap_rawlog = false
+#imap_compress = false
+
+# contact
+privacy_postal =
+
+privacy_mail =
+
+privacy_pdo =
+
+privacy_supervisor =
+";
+
+#[test]
+fn the_usual_file_of_a_relay_loads_without_a_warning() {
+    let config = parse(USUAL_FILE).unwrap();
+    assert!(config.warnings.is_empty(), "{:?}", config.warnings);
+    assert_eq!(config.privacy_supervisor, "");
+
+    // And with every key that is commented out in it.
+    let all: String = USUAL_FILE
+        .lines()
+        .map(|line| {
+            let key = line.trim_start_matches(['#', ' ']);
+            let line = if key.contains(" =") { key } else { line };
+            format!("{line}\n")
+        })
+        .collect();
+    let config = parse(&all).unwrap();
+    assert!(config.warnings.is_empty(), "{:?}", config.warnings);
+    assert_eq!(config.tls.mode, TlsMode::External);
+    assert_eq!(config.mtail_address.as_deref(), Some("127.0.0.1"));
 }
 
 proptest! {

@@ -148,18 +148,27 @@ pub(super) fn hourly_rate(value: &str) -> Result<HourlyRate, Problem> {
         .map_err(|_| "neither a whole number nor inf, or too large")
 }
 
-/// Bytes from `500M`, `2G`, `2GB`, or a plain number of megabytes. A megabyte is 2^20 bytes.
+/// Bytes from `500M`, `2G`, `2GB`, or a plain number of megabytes. A megabyte is 2^20 bytes. `k` and `T`
+/// are read too: relays once handed the value of `max_mailbox_size` to Dovecot as it was.
 pub(super) fn size(value: &str) -> Result<u64, Problem> {
     let problem = "not a size such as 500M, 2G or a number of megabytes";
     let upper = value.to_ascii_uppercase();
     let upper = upper.strip_suffix('B').unwrap_or(&upper);
     let (digits, unit) = match upper.as_bytes().last() {
+        Some(b'T') => (&upper[..upper.len() - 1], 1 << 40),
         Some(b'G') => (&upper[..upper.len() - 1], 1 << 30),
         Some(b'M') => (&upper[..upper.len() - 1], 1 << 20),
+        Some(b'K') => (&upper[..upper.len() - 1], 1 << 10),
         _ => (upper, 1 << 20),
     };
-    let number: u64 = digits.trim_end().parse().map_err(|_| problem)?;
+    let number: u64 = number(digits.trim_end()).map_err(|_| problem)?;
     number.checked_mul(unit).ok_or("larger than any disk")
+}
+
+/// A number of days, `20` or `20d`: relays once handed `delete_mails_after` to `doveadm expunge`.
+pub(super) fn days(value: &str) -> Result<u32, Problem> {
+    let digits = value.strip_suffix(['d', 'D']).unwrap_or(value);
+    number(digits).map_err(|_| "not a number of days such as 20")
 }
 
 /// A DKIM selector: labels of letters, digits and inner hyphens, separated by dots (RFC 6376
@@ -202,8 +211,6 @@ pub(super) fn ip_addresses(value: &str) -> Result<Vec<IpAddr>, Problem> {
 }
 
 /// `true` or `false` in any case; empty is false.
-///
-/// Not `yes` or `1`: relays have always read those as false, silently.
 pub(super) fn switch(value: &str) -> Result<bool, Problem> {
     if value.eq_ignore_ascii_case("true") {
         Ok(true)
@@ -214,9 +221,14 @@ pub(super) fn switch(value: &str) -> Result<bool, Problem> {
     }
 }
 
-/// A number without sign or unit.
+/// A number without a unit. As in Python, single underscores may stand between its digits, and a `+` before
+/// them.
 pub(super) fn number<T: TryFrom<u64>>(value: &str) -> Result<T, Problem> {
-    let number: u64 = value.parse().map_err(|_| "not a whole number")?;
+    const PROBLEM: Problem = "not a whole number";
+    if value.split('_').any(str::is_empty) {
+        return Err(PROBLEM);
+    }
+    let number: u64 = value.replace('_', "").parse().map_err(|_| PROBLEM)?;
     T::try_from(number).map_err(|_| "too large")
 }
 
@@ -307,6 +319,9 @@ mod tests {
             ("100mb", 100 << 20),
             ("100", 100 << 20),
             ("1 G", 1 << 30),
+            ("10k", 10 << 10),
+            ("1T", 1 << 40),
+            ("1_024M", 1 << 30),
             ("0", 0),
         ] {
             assert_eq!(size(text), Ok(bytes), "{text}");
@@ -318,8 +333,9 @@ mod tests {
             "lots",
             "-1M",
             "1.5G",
-            "1K",
-            "1T",
+            "1_M",
+            "_1M",
+            "50%",
             "99999999999G",
             "500M 2",
         ] {
@@ -379,6 +395,7 @@ mod tests {
         #[test]
         fn no_value_is_too_odd_to_judge(text in any::<String>()) {
             let _ = (size(&text), switch(&text), number::<u32>(&text), load(&text), seconds(&text));
+            let _ = days(&text);
             let _ = (absolute_path(&text), push_url(&text));
             let domain = MailDomain::parse("chat.example").unwrap();
             let _ = (Tls::new(&text, &domain), IrohRelay::new(Some(&text), &domain));

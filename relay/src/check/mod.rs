@@ -68,6 +68,9 @@ pub fn run(arguments: &Arguments, output: &mut dyn Write) -> Result<Ended, Stopp
         Some(path) => {
             let config =
                 Config::load(path).map_err(|error| Stopped::Configuration(error.to_string()))?;
+            for warning in &config.warnings {
+                eprintln!("chatmail: warning: {warning}");
+            }
             (config.mailboxes(), arguments.recipients.as_slice())
         }
         // Without a recipient none is asked: this stands for mailboxes as they are made.

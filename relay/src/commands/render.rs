@@ -43,12 +43,6 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let config = load(&arguments.config)?;
-    for key in &config.unknown_keys {
-        eprintln!(
-            "chatmail: warning: {}: unknown key {key}",
-            config.path.display()
-        );
-    }
     let layout = match &arguments.layout {
         Some(path) => Layout::load(path).map_err(Failure::configuration)?,
         None => Layout::default(),

@@ -16,7 +16,7 @@ use tracing::{error, info, warn};
 use tracing_subscriber::EnvFilter;
 
 use super::mail_user::become_mail_user;
-use crate::exit::{Exit, Failure, load};
+use crate::exit::{Exit, Failure, read};
 
 /// The socket's name, as an option and as systemd's.
 const HTTP: &str = "http";
@@ -78,13 +78,13 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let config = load(&arguments.config)?;
+    let config = read(&arguments.config)?;
     become_mail_user(&config)?;
     let mut sockets = Inherited::from_env(&[(HTTP, Need::Any)])?;
     sockets.check(HTTP, !arguments.http.is_empty(), Need::Any)?;
     start_log(arguments.log_level);
-    for key in &config.unknown_keys {
-        warn!("{}: unknown key {key}", config.path.display());
+    for warning in &config.warnings {
+        warn!("{warning}");
     }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .max_blocking_threads(BLOCKING_THREADS)

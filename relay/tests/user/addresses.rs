@@ -4,7 +4,7 @@ use std::fs;
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
 
-use super::Relay;
+use super::{Relay, mail_user};
 
 /// Localparts that mail servers take in quotes only, or not at all, and the rule that each breaks.
 const UNFIT: [(&str, &str); 17] = [
@@ -31,6 +31,7 @@ const UNFIT: [(&str, &str); 17] = [
 ];
 
 fn user(relay: &Relay, arguments: &[&str], input: &[u8]) -> Output {
+    mail_user::hand_over(relay.base.path());
     let (command, arguments) = arguments.split_first().unwrap();
     let mut child = Command::new(env!("CARGO_BIN_EXE_chatmail"))
         .args(["user", command, "--config"])

@@ -193,6 +193,23 @@ fn a_key_nobody_knows_is_warned_about_and_does_no_harm() {
     assert!(logs.contains("key_of_the_future"), "no warning");
 }
 
+#[test]
+fn a_switch_that_says_yes_is_off_and_every_service_warns_about_it() {
+    let relay = Instance::with().param("imap_rawlog", "yes").start();
+    let alice = relay.account("alice");
+    let mailbox = fs::read_dir(relay.mailbox(&alice)).expect("mailbox");
+    let names = mailbox.map(|entry| entry.expect("entry").file_name());
+    let names: Vec<_> = names
+        .map(|name| name.to_string_lossy().into_owned())
+        .collect();
+    let recorded = |name: &String| name.ends_with(".in") || name.ends_with(".out");
+    assert!(!names.iter().any(recorded), "{names:?}");
+    for service in ["dovecot", "chatmail-milter", "chatmail-serve"] {
+        let warning = "chatmail.ini: imap_rawlog = \"yes\": neither true nor false; taken as false";
+        relay.wait_for_log(service, service, |line| line.contains(warning));
+    }
+}
+
 fn existing_mailbox(relay: &Instance, account: &Account, hash: &str) -> std::path::PathBuf {
     let mailbox = relay.mailbox(account);
     fs::create_dir(&mailbox).expect("mailbox");
