@@ -5,6 +5,8 @@ use std::path::Path;
 use chatmail_core::config::Config;
 use chatmail_sockets::{Kind, Problem};
 
+use crate::commands::mail_user::is_started_anew;
+
 /// sysexits(3).
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Exit {
@@ -45,11 +47,13 @@ impl From<Problem> for Failure {
     }
 }
 
-/// The `chatmail.ini` a command was given; its warnings go to standard error.
+/// The `chatmail.ini` a command was given; its warnings go to standard error, once.
 pub(crate) fn load(path: &Path) -> Result<Config, Failure> {
     let config = read(path)?;
-    for warning in &config.warnings {
-        eprintln!("chatmail: warning: {warning}");
+    if !is_started_anew() {
+        for warning in &config.warnings {
+            eprintln!("chatmail: warning: {warning}");
+        }
     }
     Ok(config)
 }

@@ -57,6 +57,11 @@ pub(crate) fn as_mail_user(config: &Config) -> Result<Option<Command>, Failure> 
     Ok(Some(command))
 }
 
+/// Whether this is the program that root has started anew, which has read `chatmail.ini` before.
+pub(crate) fn is_started_anew() -> bool {
+    env::var_os(MARK).is_some()
+}
+
 fn mark(uid: u32, gid: u32) -> OsString {
     format!("{uid}:{gid}").into()
 }

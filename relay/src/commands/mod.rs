@@ -8,7 +8,7 @@ pub(crate) mod expire;
 pub(crate) mod import_sqlite;
 pub(crate) mod layout;
 mod link;
-mod mail_user;
+pub(crate) mod mail_user;
 mod progress;
 pub(crate) mod render;
 pub(crate) mod serve;
