@@ -19,7 +19,7 @@
 //! ```
 
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 mod grammar;
 mod header;
@@ -107,6 +107,20 @@ impl MailDomain {
     }
 }
 
+/// The network address that an address literal names (RFC 5321 section 4.1.3): `[203.0.113.7]` or
+/// `[IPv6:2001:db8::7]`, as it stands after the `@`. An IPv6 address that stands for an IPv4 address
+/// (RFC 4291 section 2.5.5.2) is that one. `None`: a DNS name, or a literal of another kind.
+pub fn literal(domain: &str) -> Option<IpAddr> {
+    let text = domain.strip_prefix('[')?.strip_suffix(']')?;
+    let address = match text.split_at_checked("IPv6:".len()) {
+        Some((tag, address)) if tag.eq_ignore_ascii_case("IPv6:") => {
+            IpAddr::V6(address.parse::<Ipv6Addr>().ok()?)
+        }
+        _ => IpAddr::V4(text.parse::<Ipv4Addr>().ok()?),
+    };
+    Some(address.to_canonical())
+}
+
 /// An address of this relay in lower case, safe as the name of a directory: exactly one `@`, our
 /// domain, at most 255 bytes, and before the `@` only what RFC 5321 section 4.1.2 allows without
 /// quotes, less `/` and `..`. A dot may stand at either end.
@@ -174,6 +188,36 @@ mod tests {
 
     fn domain(text: &str) -> MailDomain {
         MailDomain::parse(text).unwrap()
+    }
+
+    #[test]
+    fn a_literal_names_one_network_address() {
+        for (domain, address) in [
+            ("[203.0.113.7]", "203.0.113.7"),
+            ("[IPv6:2001:db8::7]", "2001:db8::7"),
+            ("[ipv6:2001:DB8:0::7]", "2001:db8::7"),
+            ("[IPv6:::ffff:203.0.113.7]", "203.0.113.7"),
+        ] {
+            let address: IpAddr = address.parse().expect("an address");
+            assert_eq!(literal(domain), Some(address), "{domain}");
+        }
+        for domain in [
+            "",
+            "[]",
+            "chat.test",
+            "203.0.113.7",
+            "[203.0.113.7",
+            "[203.0.113.07]",
+            "[203.0.113]",
+            "[2001:db8::7]",
+            "[IPv6:203.0.113.7]",
+            "[IPv6:2001:db8::7%eth0]",
+            "[IPv6:]",
+            "[host]",
+            "[203.0.113.7].test",
+        ] {
+            assert_eq!(literal(domain), None, "{domain}");
+        }
     }
 
     #[test]

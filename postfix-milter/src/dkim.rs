@@ -15,8 +15,9 @@
 //! # Whose signature counts
 //!
 //! One whose `d=` is the domain of the From field, letter for letter but case, and that covers the
-//! whole body. SPF and DMARC are not asked. A relay whose domain is an IPv4 literal has no place in
-//! the DNS: it signs nothing, and nobody asks it to.
+//! whole body. SPF and DMARC are not asked. A relay whose domain is an address literal has no place
+//! in the DNS: it signs nothing, and nobody asks it to. Encrypted mail in its name needs nothing
+//! else; reports and cleartext pass the check only if the client has that address.
 //!
 //! ```no_run
 //! use chatmail_core::config::Config;
@@ -46,8 +47,8 @@ mod verify;
 
 use std::fmt;
 use std::fs;
-use std::net::Ipv4Addr;
 
+use chatmail_core::address;
 use chatmail_core::config::Config;
 
 use keys::Keys;
@@ -111,12 +112,11 @@ impl fmt::Debug for Dkim {
     }
 }
 
-/// Whether a domain, as it stands in an address, is an IPv4 literal (RFC 5321 section 4.1.3).
+/// Whether a domain, as it stands in an address, is an address literal (RFC 5321 section 4.1.3): it
+/// has no place in the DNS for a key. What may come from one, and from which host, the check has
+/// decided already.
 pub fn is_literal(domain: &str) -> bool {
-    domain
-        .strip_prefix('[')
-        .and_then(|rest| rest.strip_suffix(']'))
-        .is_some_and(|literal| literal.parse::<Ipv4Addr>().is_ok())
+    address::literal(domain).is_some()
 }
 
 /// What is behind the last `@`.
