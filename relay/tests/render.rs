@@ -500,6 +500,40 @@ fn a_relay_on_an_address_literal_takes_mail_for_it() {
     host.doveconf();
 }
 
+/// Next hops as Postfix asks for them. An empty level is that of everybody else.
+#[test]
+fn relays_on_addresses_and_on_underscores_need_no_trusted_certificate() {
+    let host = Host::rendered("mail_domain = chat.example", "{}");
+    if host.postconf("-n").is_none() {
+        return;
+    }
+    let directory = host.path("out/postfix");
+    let map = format!("regexp:{}/smtp_tls_policy_map", directory.display());
+    for (hop, level) in [
+        ("[203.0.113.7]", "encrypt"),
+        ("[203.0.113.7]:25", "encrypt"),
+        ("[IPv6:2001:db8::7]", "encrypt"),
+        ("[ipv6:::ffff:203.0.113.7]", "encrypt"),
+        ("[2001:db8::7]:25", "encrypt"),
+        ("_chat.example", "encrypt"),
+        ("elsewhere.example", ""),
+        ("[mx.elsewhere.example]", ""),
+        ("[beef.cafe]", ""),
+        ("[203.0.113.7].example", ""),
+        ("[IPv6:beef.cafe]", ""),
+    ] {
+        let found = Command::new("postmap")
+            .arg("-c")
+            .arg(&directory)
+            .args(["-q", hop, &map])
+            .output()
+            .expect("postmap");
+        assert!(found.stderr.is_empty(), "{hop}: {found:?}");
+        let found = String::from_utf8_lossy(&found.stdout).trim().to_owned();
+        assert_eq!(found, level, "{hop}");
+    }
+}
+
 #[test]
 fn no_mail_leaves_a_relay_without_outside_mail() {
     let host = Host::rendered("mail_domain = chat.example", PRIVATE);
