@@ -278,11 +278,11 @@ fn a_relay_on_an_address_signs_nothing_and_is_asked_for_nothing() {
         header_values(&messages[0], "Message-ID"),
         [mail.message_id()]
     );
-    // Only the form of such a relay counts.
+    // Only an address literal counts.
     for from in [
         "carol@192.0.2.1",
         "carol@[elsewhere.test]",
-        "carol@[IPv6:2001:db8::1]",
+        "carol@[2001:db8::1]",
     ] {
         let mail = Mail::encrypted(CAROL, &scene.bob.address).set("From", &format!("<{from}>"));
         let reply = scene.send(CAROL, &mail);

@@ -32,6 +32,7 @@ mod proxy_defects;
 mod push;
 mod push_kill;
 mod quota;
+mod reports;
 mod reuse;
 mod root;
 mod signup;
