@@ -171,6 +171,11 @@ fn every_file_is_in_the_table_and_every_reason_has_a_message() {
         "packet",
         "session-key-packet",
         "secure-join",
+        "report",
+        "report-text",
+        "delivery-status",
+        "returned",
+        "foreign-literal",
     ] {
         assert!(reasons.contains(reason), "no row is refused for {reason}");
     }

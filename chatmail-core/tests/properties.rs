@@ -32,6 +32,15 @@ fn another_parser_reads_text_in_many_messages_of_the_corpus_and_all_are_refused(
     assert!(read > 50, "the other parser reads text in {read} messages");
 }
 
+#[test]
+fn reports_of_the_corpus_pass_and_another_parser_reads_them_alike() {
+    let passes = |row: &corpus::Row| oracle::examine_report(&row.message());
+    let rows = corpus::rows();
+    let reports = rows.iter().filter(|row| row.name.contains("report"));
+    let passed = reports.filter(|row| passes(row)).count();
+    assert!(passed > 20, "{passed} reports pass");
+}
+
 /// How many messages each property is tried on; `PROPTEST_CASES` asks for more.
 fn cases() -> u32 {
     let asked = std::env::var("PROPTEST_CASES").ok();
@@ -54,6 +63,14 @@ proptest! {
         let whole = common::verdict_cut(direction, corpus::OPEN, &message, &[]);
         let cut = common::verdict_cut(direction, corpus::OPEN, &message, &cuts);
         prop_assert_eq!(whole, cut);
+    }
+
+    #[test]
+    fn a_report_that_passes_has_nothing_to_read_but_short_text_fields_and_a_header(
+        report in generate::reports_of_the_corpus(),
+        changes in changes(),
+    ) {
+        oracle::examine_report(&changed(&report, &changes));
     }
 
     #[test]

@@ -7,7 +7,8 @@
 use super::armor::LineEnd;
 use super::limits;
 use super::multipart::Multipart;
-use super::verdict::{Reason, Refusal};
+use super::report::Report;
+use super::verdict::{Part, Reason, Refusal};
 
 /// What reads lines.
 pub(super) trait Grammar {
@@ -20,15 +21,22 @@ pub(super) trait Grammar {
     }
 }
 
-/// The body on its way through the grammar.
+/// The grammars of a whole body.
+#[derive(Debug)]
+pub(super) enum Whole {
+    Multipart(Multipart),
+    Report(Report),
+}
+
+/// The body on its way through its grammar.
 #[derive(Debug)]
 pub(super) struct Body {
-    grammar: Multipart,
+    grammar: Whole,
     cutter: Cutter,
 }
 
 impl Body {
-    pub(super) fn new(grammar: Multipart) -> Body {
+    pub(super) fn new(grammar: Whole) -> Body {
         Body {
             grammar,
             cutter: Cutter::default(),
@@ -54,6 +62,40 @@ impl Body {
             reason,
             part: self.grammar.part(),
             offset: self.cutter.offset,
+        }
+    }
+}
+
+impl Whole {
+    /// The piece of the message the next line belongs to.
+    fn part(&self) -> Part {
+        match self {
+            Whole::Multipart(body) => body.part(),
+            Whole::Report(body) => body.part(),
+        }
+    }
+
+    /// The body has ended. Returns the version of the encrypted data, if it holds any.
+    fn finish(&self) -> Result<Option<u8>, Reason> {
+        match self {
+            Whole::Multipart(body) => body.finish(),
+            Whole::Report(body) => body.finish().map(|()| None),
+        }
+    }
+}
+
+impl Grammar for Whole {
+    fn line(&mut self, line: &[u8]) -> Result<(), Reason> {
+        match self {
+            Whole::Multipart(body) => body.line(line),
+            Whole::Report(body) => body.line(line),
+        }
+    }
+
+    fn bulk(&mut self, chunk: &[u8], line_end: LineEnd) -> Result<usize, Reason> {
+        match self {
+            Whole::Multipart(body) => body.bulk(chunk, line_end),
+            Whole::Report(body) => body.bulk(chunk, line_end),
         }
     }
 }

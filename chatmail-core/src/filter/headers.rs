@@ -1,13 +1,14 @@
 //! The fields of the message header: what each says. What becomes of it stands in `policy`.
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 
 use super::limits;
 use super::mime::{self, Boundary, MediaType};
 use super::multipart::Content;
 use super::policy::{self, Action, Reads};
 use super::verdict::{Direction, HeaderEdit, Part, Reason, Refusal};
-use crate::address::{header_address, plain_header_address};
+use crate::address::{self, header_address, plain_header_address};
 
 /// What the header says about the message.
 #[derive(Debug)]
@@ -32,7 +33,7 @@ pub(super) struct Header {
     content_type: Option<TopType>,
     transfer_encoding: bool,
     mime_version: bool,
-    auto_submitted: bool,
+    auto_submitted: AutoSubmitted,
     secure_join: Option<&'static str>,
     invite_number: bool,
 }
@@ -50,8 +51,26 @@ enum Author {
 enum TopType {
     Encrypted(Boundary),
     Mixed(Boundary),
-    Report,
+    /// With `report-type=delivery-status`.
+    Report(Boundary),
     Other,
+}
+
+/// What the Auto-Submitted field says (RFC 3834 section 5).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum AutoSubmitted {
+    Missing,
+    /// `auto-replied` or `auto-generated`.
+    Automatic,
+    /// Something else, or it is there twice.
+    Other,
+}
+
+/// What the body has to be, according to the header.
+#[derive(Debug)]
+pub(super) enum Announced {
+    Multipart(Content, Boundary),
+    Report(Boundary),
 }
 
 impl TopType {
@@ -59,7 +78,7 @@ impl TopType {
     fn has_space(&self) -> bool {
         match self {
             TopType::Encrypted(boundary) | TopType::Mixed(boundary) => boundary.has_space(),
-            TopType::Report | TopType::Other => false,
+            TopType::Report(_) | TopType::Other => false,
         }
     }
 }
@@ -81,7 +100,7 @@ impl Header {
             content_type: None,
             transfer_encoding: false,
             mime_version: false,
-            auto_submitted: false,
+            auto_submitted: AutoSubmitted::Missing,
             secure_join: None,
             invite_number: false,
         }
@@ -129,18 +148,28 @@ impl Header {
     }
 
     /// The header has ended: what the body has to be.
-    pub(super) fn content(&self) -> Result<(Content, Boundary), Refusal> {
+    pub(super) fn content(&self) -> Result<Announced, Refusal> {
         if let Some(fault) = &self.fault {
             return Err(fault.clone());
         }
         match (&self.content_type, self.secure_join) {
-            (Some(TopType::Encrypted(boundary)), _) => Ok((Content::Encrypted, *boundary)),
+            (Some(TopType::Encrypted(boundary)), _) => {
+                Ok(Announced::Multipart(Content::Encrypted, *boundary))
+            }
             (Some(TopType::Mixed(boundary)), Some(step)) => match self.invite_number {
-                true => Ok((Content::Request(step), *boundary)),
+                true => Ok(Announced::Multipart(Content::Request(step), *boundary)),
                 false => Err(refusal(Reason::SecureJoin, 0)),
             },
+            (Some(TopType::Report(boundary)), _) if self.direction == Direction::Incoming => {
+                Ok(Announced::Report(*boundary))
+            }
             _ => Err(refusal(Reason::NotEncrypted, 0)),
         }
+    }
+
+    /// Whether there is no Content-Type.
+    pub(super) fn is_untyped(&self) -> bool {
+        self.content_type.is_none()
     }
 
     /// Whether the header is over a limit; no class passes then.
@@ -168,14 +197,30 @@ impl Header {
         Err(refusal(reason, 0))
     }
 
-    /// A non-delivery report: from a mailer-daemon, marked automatic, `multipart/report` (RFC
-    /// 6522). Its body is not looked at: it is written by the other relay, and people need it.
-    pub(super) fn is_delivery_report(&self) -> bool {
-        let from_daemon = matches!(&self.from, Author::One(address)
-            if address.split_at_checked(14).is_some_and(|(localpart, _)|
-                localpart.eq_ignore_ascii_case("mailer-daemon@")));
-        let is_report = matches!(self.content_type, Some(TopType::Report));
-        self.fault.is_none() && self.auto_submitted && from_daemon && is_report
+    /// Whether this is the header of a delivery report: small, automatic, and from the mail server.
+    pub(super) fn check_report(&self) -> Result<(), Refusal> {
+        let from_server = matches!(&self.from, Author::One(address) if is_server(address));
+        let automatic = self.auto_submitted == AutoSubmitted::Automatic;
+        match from_server && automatic && self.bytes <= limits::REPORT_HEADER_BYTES {
+            true => Ok(()),
+            false => Err(refusal(Reason::Report, 0)),
+        }
+    }
+
+    /// Whether the author, if their domain is an address literal, is at the client's address.
+    pub(super) fn check_literal(&self, client: Option<IpAddr>) -> Result<(), Refusal> {
+        let Author::One(author) = &self.from else {
+            return Ok(());
+        };
+        let (_, domain) = author.rsplit_once('@').unwrap_or_default();
+        if !domain.starts_with('[') {
+            return Ok(());
+        }
+        let named = address::literal(domain);
+        match named.is_some() && named == client.map(|client| client.to_canonical()) {
+            true => Ok(()),
+            false => Err(refusal(Reason::ForeignLiteral, 0)),
+        }
     }
 
     /// The address [`Header::check_author`] found.
@@ -321,7 +366,11 @@ impl Header {
                 }
             }
             Reads::AutoSubmitted => {
-                self.auto_submitted |= !value.trim_ascii().is_empty();
+                let first = self.auto_submitted == AutoSubmitted::Missing;
+                self.auto_submitted = match first && is_automatic(value.trim_ascii()) {
+                    true => AutoSubmitted::Automatic,
+                    false => AutoSubmitted::Other,
+                };
                 Ok(())
             }
             Reads::SecureJoin => {
@@ -347,6 +396,25 @@ impl Header {
             }
         }
     }
+}
+
+/// Whether a mail server has this address: RFC 3464 section 2 wants the postmaster's, most write
+/// another.
+fn is_server(address: &str) -> bool {
+    let (localpart, _) = address.rsplit_once('@').unwrap_or_default();
+    ["mailer-daemon", "postmaster"]
+        .iter()
+        .any(|known| localpart.eq_ignore_ascii_case(known))
+}
+
+/// Whether an Auto-Submitted field says that no person wrote the message, perhaps with a comment as
+/// sendmail writes it, or a parameter.
+fn is_automatic(value: &[u8]) -> bool {
+    let end = value.iter().position(|byte| b"(; \t".contains(byte));
+    let (word, rest) = value.split_at(end.unwrap_or(value.len()));
+    let known = [&b"auto-replied"[..], b"auto-generated"];
+    known.iter().any(|known| mime::is_same(known, word))
+        && matches!(rest.trim_ascii_start(), [] | [b'(' | b';', ..])
 }
 
 fn is_field_name(name: &[u8]) -> bool {
@@ -392,10 +460,17 @@ fn read_type(value: &[u8]) -> Option<TopType> {
             _ => TopType::Other,
         });
     }
-    Some(match media_type.is("multipart/report") {
-        true => TopType::Report,
-        false => TopType::Other,
-    })
+    if media_type.is("multipart/report") {
+        let report_type = media_type.parameter(b"report-type");
+        let status = report_type.is_some_and(|kind| mime::is_same(kind, b"delivery-status"));
+        return Some(match media_type.boundary() {
+            Some(boundary) if status && only(&[b"boundary", b"report-type"]) => {
+                TopType::Report(boundary)
+            }
+            _ => TopType::Other,
+        });
+    }
+    Some(TopType::Other)
 }
 
 /// The boundary of a Content-Type as Delta Chat and most others write it, which is found without

@@ -60,6 +60,29 @@ pub const PRINTABLE_SAMPLE: u64 = 128;
 /// Addresses of all recipients whose mailbox must be asked about cleartext, together. Beyond it
 /// cleartext is refused; encrypted mail has no such limit.
 pub const RECIPIENT_BYTES: usize = 16 * 1024;
+/// The header of a delivery report, and the header that it returns, each.
+pub const REPORT_HEADER_BYTES: usize = 32 * 1024;
+/// The text of a delivery report, decoded, each line with CRLF. Postfix writes 700 and 150 for each
+/// recipient, sendmail as much as two servers said.
+pub const REPORT_TEXT_BYTES: usize = 4096;
+/// The fields of a delivery report about the message and its recipients, each line with CRLF. Postfix
+/// writes some 300 for each recipient.
+pub const REPORT_STATUS_BYTES: usize = 8192;
+/// One of these fields that holds text: what a server replied. The long replies of Gmail and Exchange
+/// have some 700.
+pub const REPORT_FIELD_BYTES: usize = 1024;
+/// One of these fields that names a host, perhaps with a comment.
+pub const REPORT_NAME_BYTES: usize = 255;
+/// The header of one part of a delivery report, each line with CRLF.
+pub const REPORT_PART_HEADER_BYTES: usize = 512;
+/// The description of one part of a delivery report.
+pub const REPORT_DESCRIPTION_BYTES: usize = 64;
+/// All places of a delivery report together in which free text can stand. Beside them stand
+/// delimiters, empty lines and the body of a returned message that is encrypted itself.
+pub const REPORT_BYTES: usize = 2 * REPORT_HEADER_BYTES
+    + REPORT_TEXT_BYTES
+    + REPORT_STATUS_BYTES
+    + 3 * REPORT_PART_HEADER_BYTES;
 /// What a reply repeats of an address or a From field.
 pub const REPLY_QUOTE: usize = 255;
 

@@ -19,6 +19,10 @@
 //! carries any text one likes, and clients transfer keys in other ways today. Nor do read receipts
 //! in clear, inline PGP, or S/MIME.
 //!
+//! Reports and cleartext of an author whose domain is an address literal need the client to have that
+//! address: no DKIM key says that the author is who they claim to be. Encrypted mail and Secure-Join
+//! requests need not, because hosts have several addresses.
+//!
 //! All of them have one From field with one address. Outgoing mail has the login as its envelope
 //! sender, and the envelope sender in From. Anything else is refused, whatever its content.
 //!
@@ -27,7 +31,8 @@
 //! `raw` splits a stream into fields and body; `headers` reads fields, `policy` holds the table of
 //! what becomes of them and `form` measures their values; `body` cuts lines; `multipart`, `part`,
 //! `encoded` and `mime` are the MIME grammar; `armor`, `alphabet`, `decode`, `openpgp` and
-//! `session_key` are what is inside.
+//! `session_key` are what is inside. `report` is the grammar of delivery reports, with all the free
+//! text that they may have.
 //! [`limits`] has every number, `reply` every text.
 //!
 //! # What it cannot see
@@ -77,6 +82,7 @@ mod policy;
 pub mod rate;
 mod raw;
 mod reply;
+mod report;
 mod session_key;
 #[cfg(test)]
 mod tests;
@@ -88,9 +94,10 @@ use std::net::IpAddr;
 use crate::address::Address;
 use crate::mailbox::Mailboxes;
 
-use body::Body;
-use headers::Header;
+use body::{Body, Whole};
+use headers::{Announced, Header};
 use multipart::{Content, Multipart};
+use report::Report;
 
 pub use origin::Origin;
 pub use raw::RawMessage;
@@ -110,7 +117,6 @@ pub struct MessageFilter {
     /// Why the envelope is refused, whatever the message says.
     envelope: Result<(), Refusal>,
     /// Of incoming mail, if it is known.
-    #[expect(dead_code, reason = "no rule needs it yet")]
     client: Option<IpAddr>,
     sender: Vec<u8>,
     recipients: Recipients,
@@ -176,14 +182,18 @@ impl MessageFilter {
             return;
         }
         self.body = match self.header.content() {
-            Ok((content, boundary)) => {
+            Ok(Announced::Multipart(content, boundary)) => {
                 let class = match content {
                     Content::Encrypted => Class::Encrypted,
                     Content::Request(_) => Class::SecureJoinRequest,
                 };
                 let spare = std::mem::take(&mut self.spare);
                 let grammar = Multipart::new(self.direction, content, boundary, spare);
-                Progress::Body(Box::new(Body::new(grammar)), class)
+                Progress::Body(Box::new(Body::new(Whole::Multipart(grammar))), class)
+            }
+            Ok(Announced::Report(boundary)) => {
+                let grammar = Whole::Report(Report::new(boundary));
+                Progress::Body(Box::new(Body::new(grammar)), Class::DeliveryReport)
             }
             Err(refusal) => Progress::Fault(refusal),
         };
@@ -211,11 +221,16 @@ impl MessageFilter {
     pub fn finish(mut self, mailboxes: &Mailboxes) -> Result<Verdict, Undecided> {
         self.end_of_headers();
         let outgoing = self.direction == Direction::Outgoing;
+        let report = self.check_report();
         let checked = self.envelope.and_then(|()| self.header.check_size());
         if let Err(refusal) = checked.and_then(|()| self.header.check_author(&self.sender)) {
             return Ok(Verdict::Refused(refusal));
         }
-        let encrypted = match self.body {
+        let content = match self.body {
+            Progress::Body(body, Class::DeliveryReport) => body
+                .finish()
+                .and(report)
+                .map(|()| (Class::DeliveryReport, None)),
             Progress::Body(body, class) => body.finish().map(|seipd| (class, seipd)),
             Progress::Fault(refusal) => Err(refusal),
             // `end_of_headers` was called above.
@@ -224,22 +239,31 @@ impl MessageFilter {
                 return Err(Undecided { source });
             }
         };
-        let (class, seipd) = match encrypted {
+        let (class, seipd) = match content {
             Ok(passed) => passed,
-            Err(_) if !outgoing && self.header.is_delivery_report() => {
-                (Class::DeliveryReport, None)
-            }
             Err(_) if !outgoing && self.recipients.allow_cleartext(mailboxes)? => {
                 (Class::Cleartext, None)
             }
             Err(refusal) => return Ok(Verdict::Refused(refusal)),
         };
+        let readable = matches!(class, Class::DeliveryReport | Class::Cleartext);
+        if readable && let Err(refusal) = self.header.check_literal(self.client) {
+            return Ok(Verdict::Refused(refusal));
+        }
         Ok(Verdict::Accepted(Accepted {
             class,
             edits: self.header.take_edits(),
             author: self.header.into_author(),
             seipd,
         }))
+    }
+
+    /// Whether the envelope and the header are those of a delivery report.
+    fn check_report(&self) -> Result<(), Refusal> {
+        match self.sender.is_empty() && self.recipients.is_one() {
+            true => self.header.check_report(),
+            false => Err(Refusal::of_envelope(Reason::Report)),
+        }
     }
 
     /// Offers memory that is not needed any more, unless it is large.
@@ -275,6 +299,11 @@ impl Recipients {
         }
         self.lines.extend_from_slice(address);
         self.lines.push(b'\n');
+    }
+
+    /// Whether there is exactly one.
+    fn is_one(&self) -> bool {
+        !self.refuse && memchr::memchr_iter(b'\n', &self.lines).count() == 1
     }
 
     /// Whether there are recipients and every one is a mailbox of ours that allows cleartext.

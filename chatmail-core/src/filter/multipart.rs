@@ -101,8 +101,9 @@ enum Holds {
     Request(Content, bool),
 }
 
+/// A line between parts, or behind the last one.
 #[derive(Debug, Clone, Copy)]
-enum Delimiter {
+pub(super) enum Delimiter {
     Part,
     Close,
 }
@@ -170,25 +171,9 @@ impl Multipart {
         }
     }
 
-    /// What delimiter the line is, if any.
-    fn delimiter(&self, line: &[u8]) -> Result<Option<Delimiter>, Reason> {
-        // Few lines get as far as the comparison.
-        if !line.starts_with(b"--") {
-            return Ok(None);
-        }
-        let Some(rest) = line.strip_prefix(self.boundary.delimiter()) else {
-            return Ok(None);
-        };
-        let (delimiter, padding) = match rest.strip_prefix(b"--") {
-            Some(padding) => (Delimiter::Close, padding),
-            None => (Delimiter::Part, rest),
-        };
-        // RFC 2046 calls white space here transport padding.
-        let fits = padding.len() <= limits::TRAILING_SPACE;
-        match fits && padding.iter().all(|byte| b" \t".contains(byte)) {
-            true => Ok(Some(delimiter)),
-            false => Err(Reason::Delimiter),
-        }
+    /// Whether nothing but empty lines came.
+    pub(super) fn is_untouched(&self) -> bool {
+        matches!(self.state, State::Preamble(false))
     }
 
     fn delimited(&mut self, delimiter: Delimiter) -> Result<(), Reason> {
@@ -224,7 +209,7 @@ impl Multipart {
 
 impl Grammar for Multipart {
     fn line(&mut self, line: &[u8]) -> Result<(), Reason> {
-        if let Some(delimiter) = self.delimiter(line)? {
+        if let Some(delimiter) = delimiter(&self.boundary, line)? {
             self.blank_lines = 0;
             return self.delimited(delimiter);
         }
@@ -314,6 +299,27 @@ impl Grammar for Inside {
             Holds::Encrypted(armor) => armor.bulk(chunk, line_end),
             _ => Ok(0),
         }
+    }
+}
+
+/// What delimiter the line is, if any.
+pub(super) fn delimiter(boundary: &Boundary, line: &[u8]) -> Result<Option<Delimiter>, Reason> {
+    // Few lines get as far as the comparison.
+    if !line.starts_with(b"--") {
+        return Ok(None);
+    }
+    let Some(rest) = line.strip_prefix(boundary.delimiter()) else {
+        return Ok(None);
+    };
+    let (delimiter, padding) = match rest.strip_prefix(b"--") {
+        Some(padding) => (Delimiter::Close, padding),
+        None => (Delimiter::Part, rest),
+    };
+    // RFC 2046 calls white space here transport padding.
+    let fits = padding.len() <= limits::TRAILING_SPACE;
+    match fits && padding.iter().all(|byte| b" \t".contains(byte)) {
+        true => Ok(Some(delimiter)),
+        false => Err(Reason::Delimiter),
     }
 }
 

@@ -210,6 +210,13 @@ pub(super) fn row_of(direction: Direction, name: &[u8]) -> Option<usize> {
     }
 }
 
+/// Whether the check learns something from this field.
+pub(super) fn is_read(direction: Direction, name: &[u8]) -> bool {
+    row_of(direction, name)
+        .and_then(|row| RULES.get(row))
+        .is_some_and(|rule| rule.reads != Reads::Nothing)
+}
+
 /// Whether the row is for fields of any name.
 pub(super) fn is_others(row: usize) -> bool {
     row == OTHERS

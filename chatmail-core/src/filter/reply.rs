@@ -110,6 +110,11 @@ impl Reason {
             Reason::HeaderTooLarge => {
                 Reply::new(552, Some("5.3.4"), "Message header exceeds fixed limit")
             }
+            Reason::ForeignLiteral => Reply::new(
+                554,
+                Some("5.7.1"),
+                "The domain of the From address is not the address of this client",
+            ),
             _ => Reply::new(523, None, "Encryption Needed: Invalid Unencrypted Mail"),
         }
     }

@@ -45,7 +45,7 @@ pub enum Class {
     Encrypted,
     /// `Secure-Join: vc-request` or `vg-request` and nothing beside it.
     SecureJoinRequest,
-    /// A non-delivery report of another relay (incoming only).
+    /// A delivery report of another mail server (RFC 3464), whose text is short (incoming only).
     DeliveryReport,
     /// Anything, to recipients who all allow cleartext (incoming only).
     Cleartext,
@@ -208,6 +208,18 @@ pub enum Reason {
     SessionKeyPacket,
     /// A Secure-Join request with something beside its line.
     SecureJoin,
+    /// A delivery report that does not come as one: with an envelope sender, to several recipients,
+    /// from somebody else than a mail server, not marked as automatic, or with a long header.
+    Report,
+    /// The text of a delivery report is too long, or holds control characters.
+    ReportText,
+    /// The fields of a delivery report are not those of RFC 3464.
+    DeliveryStatus,
+    /// What a delivery report returns is neither a header nor an encrypted message.
+    Returned,
+    /// Readable mail of an author whose domain is an address literal, from a client that has another
+    /// address.
+    ForeignLiteral,
 }
 
 impl Reason {
@@ -235,6 +247,11 @@ impl Reason {
             Reason::Packet => "packet",
             Reason::SessionKeyPacket => "session-key-packet",
             Reason::SecureJoin => "secure-join",
+            Reason::Report => "report",
+            Reason::ReportText => "report-text",
+            Reason::DeliveryStatus => "delivery-status",
+            Reason::Returned => "returned",
+            Reason::ForeignLiteral => "foreign-literal",
         }
     }
 }

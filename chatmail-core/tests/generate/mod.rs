@@ -48,6 +48,19 @@ pub fn encrypted_of_the_corpus() -> impl Strategy<Value = Vec<u8>> {
     select(&**ENCRYPTED)
 }
 
+/// A delivery report of the corpus, good or bad.
+pub fn reports_of_the_corpus() -> impl Strategy<Value = Vec<u8>> {
+    static REPORTS: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
+        let rows = corpus::rows();
+        let named = |row: &&corpus::Row| row.name.contains("report");
+        rows.iter()
+            .filter(named)
+            .map(corpus::Row::message)
+            .collect()
+    });
+    select(&**REPORTS)
+}
+
 /// A message of either kind with some changes.
 pub fn messages() -> impl Strategy<Value = Vec<u8>> {
     let whole = prop_oneof![1 => encrypted_of_the_corpus(), 3 => built()];

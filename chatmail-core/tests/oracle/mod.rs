@@ -11,6 +11,7 @@ mod armor;
 mod lines;
 mod packets;
 mod readers;
+mod report;
 
 use std::sync::LazyLock;
 
@@ -23,7 +24,10 @@ use chatmail_core::mailbox::Mailboxes;
 /// Envelope sender of every message.
 pub const SENDER: &str = "alice@chat.test";
 
-/// Examines one message in both directions. Returns whether it passed in one of them.
+pub use report::examine_report;
+
+/// Examines one message in both directions, and as a delivery report. Returns whether it passed as
+/// one of these.
 ///
 /// # Panics
 ///
@@ -40,7 +44,7 @@ pub fn examine(message: &[u8]) -> bool {
         }
         passed |= matches!(verdict, Verdict::Accepted(_));
     }
-    passed
+    examine_report(message) || passed
 }
 
 /// What is wrong with this verdict on a message fed at once.
@@ -57,7 +61,7 @@ pub fn objection(direction: Direction, message: &[u8], verdict: &Verdict) -> Opt
             return Some(format!("with CRLF it is {other:?}"));
         }
     }
-    if let Some(other) = as_fields(direction, message)
+    if let Some(other) = as_fields(new_filter(direction), message)
         && !alike(&other, verdict)
     {
         return Some(format!("field by field it is {other:?}"));
@@ -67,7 +71,6 @@ pub fn objection(direction: Direction, message: &[u8], verdict: &Verdict) -> Opt
     };
     match accepted.class {
         Class::Encrypted | Class::SecureJoinRequest => {}
-        Class::DeliveryReport if direction == Direction::Incoming => return None,
         _ => return Some("no recipient allowed this".to_owned()),
     }
     second_opinion(direction, message, accepted).err()
@@ -135,7 +138,15 @@ pub fn whole(direction: Direction, message: &[u8]) -> Verdict {
 }
 
 fn in_pieces(direction: Direction, message: &[u8], cuts: &[usize]) -> Verdict {
-    let filter = MessageFilter::new(origin(direction), SENDER.as_bytes());
+    fed(new_filter(direction), message, cuts)
+}
+
+fn new_filter(direction: Direction) -> MessageFilter {
+    MessageFilter::new(origin(direction), SENDER.as_bytes())
+}
+
+/// The verdict on a message that comes in pieces.
+fn fed(filter: MessageFilter, message: &[u8], cuts: &[usize]) -> Verdict {
     let mut raw = RawMessage::new(filter);
     let mut start = 0;
     for &cut in cuts {
@@ -168,7 +179,7 @@ fn cuts(message: &[u8], mean: usize) -> Vec<usize> {
 
 /// The verdict on a message fed as Postfix does it: fields by name and value, folds as LF, one
 /// leading space gone. `None`: its header is not one that Postfix hands on like that.
-fn as_fields(direction: Direction, message: &[u8]) -> Option<Verdict> {
+fn as_fields(mut filter: MessageFilter, message: &[u8]) -> Option<Verdict> {
     let text = match message.windows(2).any(|pair| pair == b"\r\n") {
         true => {
             let lone = |pair: &[u8]| (pair[0] == b'\r') != (pair[1] == b'\n');
@@ -195,7 +206,6 @@ fn as_fields(direction: Direction, message: &[u8]) -> Option<Verdict> {
             _ => fields.push(line.to_vec()),
         }
     }
-    let mut filter = MessageFilter::new(origin(direction), SENDER.as_bytes());
     for field in &fields {
         let colon = field.iter().position(|&byte| byte == b':')?;
         let (name, value) = field.split_at(colon);

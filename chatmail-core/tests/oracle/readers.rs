@@ -70,6 +70,65 @@ fn leaves(direction: Direction, parsed: &Message<'_>, class: Class) -> Result<()
     }
 }
 
+/// Checks that mail-parser finds a delivery report in which nothing is readable but a short text,
+/// fields and a header.
+pub(super) fn is_report(message: &[u8]) -> Result<(), String> {
+    let parsed = MessageParser::default()
+        .parse(message)
+        .ok_or("mail-parser: no message at all")?;
+    let (root, parts) = parsed.parts.split_first().ok_or("mail-parser: no part")?;
+    let PartType::Multipart(children) = &root.body else {
+        return Err(format!("mail-parser: no multipart but {:?}", root.body));
+    };
+    if children.len() != parts.len() {
+        return Err("mail-parser: parts inside of parts".to_owned());
+    }
+    let [text, status, returned @ ..] = parts else {
+        return Err(format!("mail-parser: {} parts", parts.len()));
+    };
+    let PartType::Text(text) = &text.body else {
+        return Err(format!("mail-parser: the text is {:?}", text.body));
+    };
+    if text.chars().count() > 4096 {
+        return Err(format!("mail-parser: a text of {} bytes", text.len()));
+    }
+    is_short(status, 8192)?;
+    match returned {
+        [] => Ok(()),
+        [returned] => match &returned.body {
+            PartType::Message(nested) => is_returned(nested),
+            _ => is_short(returned, 32 * 1024),
+        },
+        _ => Err(format!("mail-parser: {} parts", parts.len())),
+    }
+}
+
+fn is_short(part: &MessagePart<'_>, most: usize) -> Result<(), String> {
+    let short = match &part.body {
+        PartType::Text(text) => text.len() <= most,
+        PartType::Binary(bytes) | PartType::InlineBinary(bytes) => bytes.len() <= most,
+        _ => false,
+    };
+    match short {
+        true => Ok(()),
+        false => Err(format!("mail-parser: a part reads {:?}", part.body)),
+    }
+}
+
+/// A returned message is encrypted, or a Secure-Join request, or has no body.
+fn is_returned(nested: &Message<'_>) -> Result<(), String> {
+    let blank = nested.parts.iter().all(|part| match &part.body {
+        PartType::Text(text) => text.trim().is_empty(),
+        PartType::Binary(bytes) | PartType::InlineBinary(bytes) => bytes.trim_ascii().is_empty(),
+        PartType::Multipart(children) => children.is_empty(),
+        _ => false,
+    });
+    if blank || leaves(Direction::Incoming, nested, Class::SecureJoinRequest).is_ok() {
+        return Ok(());
+    }
+    leaves(Direction::Incoming, nested, Class::Encrypted)
+}
+
 /// The content of an attachment.
 fn text<'a>(part: &'a MessagePart<'_>) -> Result<&'a str, String> {
     match &part.body {

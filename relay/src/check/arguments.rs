@@ -44,7 +44,7 @@ accepted:
                value   the new one; null for delete
 refused:
   reason     name of the rule, as in the log and the counters of chatmail-milter
-  part       envelope, header, body (outside of its parts), part 1, part 2
+  part       envelope, header, body (outside of its parts), part 1, part 2, part 3
   offset     in the header: number of the field from 1, 0 for the header as a whole;
              in the body: bytes from its start to the line that breaks the rule; else 0
   line       of the file, from 1; null for the envelope and for the header as a whole

@@ -41,7 +41,7 @@ pub(super) fn explain(reason: &Reason, direction: Direction) -> Option<Explanati
             "The message is cleartext, inline PGP or S/MIME, or only signed: the sender's program did not encrypt.",
         ),
         Reason::NotEncrypted => rule(
-            "Incoming mail is OpenPGP/MIME, unless every recipient's mailbox accepts cleartext, or it is a non-delivery report: from mailer-daemon, with Auto-Submitted, multipart/report.",
+            "Incoming mail is OpenPGP/MIME, unless every recipient's mailbox accepts cleartext, or it is a delivery report: Content-Type multipart/report with report-type=delivery-status and a plain boundary.",
             "The message is cleartext, inline PGP or S/MIME, or only signed. Whether recipients accept cleartext is asked with --config and --recipient.",
         ),
         Reason::HeaderField => rule(
@@ -112,6 +112,26 @@ pub(super) fn explain(reason: &Reason, direction: Direction) -> Option<Explanati
             "A Secure-Join request is its one fixed line and one invite number.",
             "Anything beside the line `Secure-Join: vc-request` or `vg-request`, or another step in the header than in the body.",
         ),
+        Reason::Report => rule(
+            "A delivery report has a null envelope sender, one recipient, From mailer-daemon or postmaster, Auto-Submitted auto-replied or auto-generated, and a header of at most 32 KiB.",
+            "A report that was forwarded, or sent by a person. Give the recipient with --recipient and the null sender with --sender ''.",
+        ),
+        Reason::ReportText => rule(
+            "The first part of a delivery report is at most 4096 bytes of plain text, decoded.",
+            "A server that repeats much of what others replied, or of the message.",
+        ),
+        Reason::DeliveryStatus => rule(
+            "The second part of a delivery report has the fields of RFC 3464: a group about the message, one for each recipient, at most 8 KiB together and 1 KiB each.",
+            "A missing Reporting-MTA, Final-Recipient, Action or Status, a field of another name than X-, or a value of another form.",
+        ),
+        Reason::Returned => rule(
+            "The third part of a delivery report is the header of the lost message, at most 32 KiB, or the message itself if that passes.",
+            "A returned message that is not encrypted, has been cut off or encoded, or text behind returned headers.",
+        ),
+        Reason::ForeignLiteral => rule(
+            "Readable mail of an address literal comes from the host with that address.",
+            "A host with several addresses, or mail that went through another host. Give the client's address with --client.",
+        ),
         _ => None,
     }
 }
@@ -121,7 +141,7 @@ pub(super) fn class(class: Class) -> &'static str {
     match class {
         Class::Encrypted => "OpenPGP/MIME, and every byte of it is accounted for",
         Class::SecureJoinRequest => "the first message of a Secure-Join, with nothing beside it",
-        Class::DeliveryReport => "a non-delivery report; its text is not looked at",
+        Class::DeliveryReport => "a delivery report, whose text is short",
         Class::Cleartext => "not encrypted, but every recipient accepts cleartext",
     }
 }
@@ -159,6 +179,30 @@ mod tests {
                 Reason::Line,
                 Direction::Incoming,
                 format!("{} bytes", limits::LINE_BYTES),
+            ),
+            (
+                Reason::Report,
+                Direction::Incoming,
+                format!("{} KiB", limits::REPORT_HEADER_BYTES / 1024),
+            ),
+            (
+                Reason::ReportText,
+                Direction::Incoming,
+                format!("{} bytes", limits::REPORT_TEXT_BYTES),
+            ),
+            (
+                Reason::DeliveryStatus,
+                Direction::Incoming,
+                format!(
+                    "{} KiB together and {} KiB each",
+                    limits::REPORT_STATUS_BYTES / 1024,
+                    limits::REPORT_FIELD_BYTES / 1024
+                ),
+            ),
+            (
+                Reason::Returned,
+                Direction::Incoming,
+                format!("{} KiB", limits::REPORT_HEADER_BYTES / 1024),
             ),
             (
                 Reason::ArmorHeader,
