@@ -56,11 +56,17 @@ fn a_stranger_cannot_use_up_the_rate_of_a_user() {
 
 #[test]
 fn a_stranger_learns_nothing_about_users() {
-    let scene = Scene::new();
+    let scene = Scene::on(
+        Instance::with()
+            .param("max_user_send_per_minute", 1)
+            .param("max_user_send_burst_size", 1),
+    );
     let off = scene.disabled("off");
     let nobody = scene.relay.new_account("nobody");
+    // Alice has used up her rate.
     let alice = &scene.alice;
-    // Whose rate is used up.
+    let mut smtp = scene.relay.smtp(Door::Smtps, alice);
+    assert_eq!(scene.send(&mut smtp, &[&scene.bob]).code, 250);
     for door in SUBMISSION {
         let mut heard = Vec::new();
         for account in [alice, &off, &nobody] {
