@@ -31,7 +31,7 @@ must("MAIL", mt.mailfrom(conn, "<carla@chat.test>"))
 if mt.getreply(conn) ~= SMFIR_CONTINUE then
     fail "MAIL was not accepted"
 end
-must("RCPT", mt.rcptto(conn, "<bob@chat.test>"))
+must("RCPT", mt.rcptto(conn, "<bob@elsewhere.test>"))
 must("macro", mt.macro(conn, SMFIC_RCPT, "i", "4DFF6990062"))
 must("From", mt.header(conn, "From", "carla@chat.test"))
 must("Subject", mt.header(conn, "Subject", "Lunch"))
