@@ -189,6 +189,7 @@ const char *authdb_chatmail_version = DOVECOT_ABI_VERSION;
 
 void authdb_chatmail_init(void)
 {
+	chatmail_log_init();
 	passdb_register_module(&chatmail_passdb);
 	userdb_register_module(&chatmail_userdb);
 }
@@ -197,4 +198,5 @@ void authdb_chatmail_deinit(void)
 {
 	passdb_unregister_module(&chatmail_passdb);
 	userdb_unregister_module(&chatmail_userdb);
+	chatmail_log_deinit();
 }

@@ -1,10 +1,10 @@
-/* dict driver "chatmail": what IMAP METADATA reads and writes, in process.
-   libchatmail knows the keys; this file only carries them. */
+/* dict driver "chatmail": what IMAP METADATA reads, in process. libchatmail
+   knows the keys; this file only carries them. What it writes goes by way of
+   chatmail-metadata.c: this dict can only be read. */
 
 #include "chatmail-plugin.h"
 #include "chatmail-settings.h"
 
-#include "array.h"
 #include "dict-private.h"
 #include "dict-transaction-memory.h"
 
@@ -130,59 +130,6 @@ chatmail_dict_transaction_init(struct dict *dict)
 	return &ctx->ctx;
 }
 
-static int
-chatmail_dict_apply(const chatmail_config_t *config, const char *username,
-		    const struct dict_transaction_memory_change *change,
-		    const char **error_r)
-{
-	chatmail_error_t *err = NULL;
-	const char *value = NULL;
-	int32_t answer = 0;
-
-	switch (change->type) {
-	case DICT_CHANGE_TYPE_SET:
-		value = change->value.str;
-		break;
-	case DICT_CHANGE_TYPE_UNSET:
-		/* NIL is the empty value */
-		break;
-	case DICT_CHANGE_TYPE_INC:
-		*error_r = "Values cannot be incremented";
-		return -1;
-	}
-	if (chatmail_metadata_set(config, CHATMAIL_STR(username),
-				  CHATMAIL_STR(change->key),
-				  CHATMAIL_STR(value), &answer,
-				  &err) != CHATMAIL_OK)
-		return chatmail_failed(&err, error_r);
-	switch (answer) {
-	case CHATMAIL_METADATA_STORED:
-	case CHATMAIL_METADATA_NOTHING:
-		return 0;
-	case CHATMAIL_METADATA_REFUSED:
-		*error_r = "The relay does not take this entry";
-		return -1;
-	}
-	*error_r = "BUG: unknown answer";
-	return -1;
-}
-
-static int chatmail_dict_commit(struct dict_transaction_memory_context *ctx,
-				const char **error_r)
-{
-	const struct dict_transaction_memory_change *change;
-	const chatmail_config_t *config;
-
-	if ((config = chatmail_dict_config(ctx->ctx.dict, error_r)) == NULL)
-		return -1;
-	array_foreach(&ctx->changes, change) {
-		if (chatmail_dict_apply(config, ctx->ctx.set.username,
-					change, error_r) < 0)
-			return -1;
-	}
-	return 0;
-}
-
 static void
 chatmail_dict_transaction_commit(struct dict_transaction_context *_ctx,
 				 bool async ATTR_UNUSED,
@@ -193,8 +140,10 @@ chatmail_dict_transaction_commit(struct dict_transaction_context *_ctx,
 		container_of(_ctx, struct dict_transaction_memory_context, ctx);
 	struct dict_commit_result result = { .ret = DICT_COMMIT_RET_OK };
 
-	if (_ctx->changed && chatmail_dict_commit(ctx, &result.error) < 0)
+	if (_ctx->changed) {
 		result.ret = DICT_COMMIT_RET_FAILED;
+		result.error = "This dict can only be read";
+	}
 	if (callback != NULL)
 		callback(&result, context);
 	pool_unref(&ctx->pool);

@@ -16,7 +16,10 @@
        imap_metadata = yes
      }
 
-   where PATH is chatmail.ini, readable by the mail user. It is read once per
+   METADATA is read through that dict; what a client sets does not go through
+   it: see chatmail-metadata.c.
+
+   PATH is chatmail.ini, readable by the mail user. It is read once per
    process; "doveadm reload" makes Dovecot read it anew. If it does not load,
    sessions and deliveries go on: METADATA fails, and an error is logged for
    each login not noted, each notification not spooled, and each message stored
@@ -93,7 +96,9 @@ const char *chatmail_plugin_version = DOVECOT_ABI_VERSION;
 
 void chatmail_plugin_init(struct module *module)
 {
+	chatmail_log_init();
 	chatmail_dict_register();
+	chatmail_metadata_init(module);
 	chatmail_last_login_init(module);
 	chatmail_idle_init(module);
 	chatmail_quota_init(module);
@@ -106,6 +111,8 @@ void chatmail_plugin_deinit(void)
 	chatmail_quota_deinit();
 	chatmail_idle_deinit();
 	chatmail_last_login_deinit();
+	chatmail_metadata_deinit();
 	chatmail_dict_unregister();
 	chatmail_plugin_config_forget();
+	chatmail_log_deinit();
 }

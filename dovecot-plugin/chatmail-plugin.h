@@ -23,6 +23,9 @@ int chatmail_plugin_user_config(struct mail_user *user,
 void chatmail_dict_register(void);
 void chatmail_dict_unregister(void);
 
+void chatmail_metadata_init(struct module *module);
+void chatmail_metadata_deinit(void);
+
 void chatmail_last_login_init(struct module *module);
 void chatmail_last_login_deinit(void);
 

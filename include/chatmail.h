@@ -68,6 +68,10 @@
  *            no thread, installs no signal handler, writes to no log and opens no network
  *            connection.
  *
+ * Fork       Objects may be used in both processes after fork(), and freed in both, if no other thread
+ *            was inside the library during it. Both have a copy then; what is on the disk they share
+ *            as any two processes do: counters, invitations and sign-up rates lose nothing.
+ *
  * Panics     A bug inside the library becomes CHATMAIL_ERROR_PANIC. The object in use must then
  *            only be freed.
  *
@@ -162,19 +166,29 @@
 #define CHATMAIL_LOGIN_NOT_CREATED 6
 
 /*
- The value was stored.
+ The changes were stored.
  */
 #define CHATMAIL_METADATA_STORED 1
 
 /*
- There was nothing to store: the value is empty.
+ There was nothing to change: a value is empty, or an entry to remove has none.
  */
 #define CHATMAIL_METADATA_NOTHING 2
 
 /*
- The key is not one that a client may set, or the value is not one for that key.
+ A key is not one that a client may set, or a value is not one for its key. Nothing was changed.
  */
 #define CHATMAIL_METADATA_REFUSED 3
+
+/*
+ A value is longer than CHATMAIL_METADATA_VALUE_MAX. Nothing was changed.
+ */
+#define CHATMAIL_METADATA_TOO_LONG 4
+
+/*
+ Longest value that can be set, in bytes.
+ */
+#define CHATMAIL_METADATA_VALUE_MAX 1024
 
 /*
  The message may pass, after the edits of its header section.
@@ -279,6 +293,14 @@ typedef struct chatmail_login_t chatmail_login_t;
  chatmail_message_free(), at any point.
  */
 typedef struct chatmail_message_t chatmail_message_t;
+
+/*
+ The changes of one SETMETADATA command, which are stored all or none (RFC 5464 section 4.3).
+
+ Takes at most some 25 kB, however many changes there are. One thread at a time. Free it with
+ chatmail_metadata_changes_free().
+ */
+typedef struct chatmail_metadata_changes_t chatmail_metadata_changes_t;
 
 /*
  A walk over all addresses of the relay, in no order.
@@ -511,18 +533,48 @@ int32_t chatmail_metadata_get(const chatmail_config_t *config,
                               chatmail_error_t **err);
 
 /*
- Sets a METADATA value. Setting a device token adds it to those the user has. `*answer` becomes
- CHATMAIL_METADATA_*; `key` is as in chatmail_metadata_get().
+ Makes an object without changes.
  */
-int32_t chatmail_metadata_set(const chatmail_config_t *config,
-                              const uint8_t *address,
-                              size_t address_len,
-                              const uint8_t *key,
-                              size_t key_len,
-                              const uint8_t *value,
-                              size_t value_len,
-                              int32_t *answer,
-                              chatmail_error_t **err);
+int32_t chatmail_metadata_changes_new(chatmail_metadata_changes_t **changes,
+                                      chatmail_error_t **err);
+
+/*
+ Adds the change that sets a value; `key` is as in chatmail_metadata_get(). Setting a device token
+ adds it to those the user has: the newest 20 are kept.
+
+ A value that cannot be set is no error here: it decides the answer of chatmail_metadata_store().
+ */
+int32_t chatmail_metadata_changes_set(chatmail_metadata_changes_t *changes,
+                                      const uint8_t *key,
+                                      size_t key_len,
+                                      const uint8_t *value,
+                                      size_t value_len,
+                                      chatmail_error_t **err);
+
+/*
+ Adds the change that removes a value, which is what a client means by NIL; of device tokens it
+ removes all. An unknown key has no value to remove.
+ */
+int32_t chatmail_metadata_changes_remove(chatmail_metadata_changes_t *changes,
+                                         const uint8_t *key,
+                                         size_t key_len,
+                                         chatmail_error_t **err);
+
+/*
+ Stores all changes for the user `address`, or none. `*answer` becomes CHATMAIL_METADATA_*. The
+ changes stay as they are, and have to be freed.
+ */
+int32_t chatmail_metadata_store(const chatmail_config_t *config,
+                                const uint8_t *address,
+                                size_t address_len,
+                                const chatmail_metadata_changes_t *changes,
+                                int32_t *answer,
+                                chatmail_error_t **err);
+
+/*
+ Frees changes.
+ */
+void chatmail_metadata_changes_free(chatmail_metadata_changes_t *changes);
 
 /*
  The bytes, and in `*len` how many there are. Behind them stands a NUL that `*len` does not
@@ -543,7 +595,8 @@ void chatmail_bytes_free(chatmail_bytes_t *bytes);
  processes do so, too; it waits for them no longer than 50 ms, and then leaves the message uncounted.
 
  `from_header` is the value of the From header field as it stands in the message. `*spooled`
- becomes the number of notifications, often 0.
+ becomes the number of notifications, often 0. One that has not been sent yet is replaced by the next
+ for its device.
  */
 int32_t chatmail_push_notify(const chatmail_config_t *config,
                              const uint8_t *recipient,

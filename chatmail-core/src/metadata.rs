@@ -25,7 +25,8 @@ use crate::mailbox::{Mailboxes, read_linked_at_most};
 mod tokens;
 mod turn;
 
-pub use tokens::{DeviceTokens, TOKEN_LIFETIME, TOKEN_MAX};
+use tokens::TokenChanges;
+pub use tokens::{DeviceTokens, TOKEN_LIFETIME, TOKEN_MAX, TOKEN_SET_MAX, TOKENS_MAX};
 
 /// What a relay says about recipients of one message: Postfix's `smtpd_recipient_limit`.
 const MAX_SMTP_RECIPIENTS: &str = "1000";
@@ -92,11 +93,70 @@ pub fn dict_key(dovecot_key: &[u8]) -> Option<Key> {
 pub enum SetAnswer {
     /// A token was added, or its time refreshed.
     Stored,
-    /// The value was empty: nothing to add.
+    /// There was nothing to change: the value was empty, or the entry that was to be removed has no
+    /// value.
     Nothing,
-    /// Not an entry a client may set, not an address of ours, or not a token: too long, not UTF-8,
-    /// or with a control character.
+    /// Not an entry a client may set, not an address of ours, or not a token: not UTF-8, or with a
+    /// control character. Nothing was changed.
     Refused,
+    /// A value is longer than [`TOKEN_SET_MAX`] bytes. Nothing was changed.
+    TooLong,
+}
+
+/// The changes of one SETMETADATA command. All of them are stored, or none (RFC 5464 section 4.3).
+///
+/// The first change that is refused decides the answer to all. Takes no more memory than
+/// [`TOKENS_MAX`] tokens.
+#[derive(Clone, Default)]
+pub struct Changes {
+    tokens: TokenChanges,
+    refusal: Option<SetAnswer>,
+}
+
+impl fmt::Debug for Changes {
+    /// Without the tokens: this ends up in logs.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = f.debug_struct("Changes");
+        debug.field("refusal", &self.refusal);
+        debug.finish_non_exhaustive()
+    }
+}
+
+impl Changes {
+    /// None yet.
+    pub fn new() -> Changes {
+        Changes::default()
+    }
+
+    /// Sets an entry; `None` stands for one that this relay does not know. Only device tokens can be
+    /// set, and each is added to those there are.
+    pub fn set(&mut self, key: Option<Key>, value: &[u8]) {
+        if key != Some(Key::DeviceToken) {
+            self.refuse(SetAnswer::Refused);
+        } else if value.len() > TOKEN_SET_MAX {
+            self.refuse(SetAnswer::TooLong);
+        } else if value.is_empty() {
+            // Older clients know no other way to set nothing.
+        } else if let Some(token) = tokens::token(value) {
+            self.tokens.add(token);
+        } else {
+            self.refuse(SetAnswer::Refused);
+        }
+    }
+
+    /// Removes an entry, as the value `NIL` asks for: of device tokens, all. An entry without a value,
+    /// an unknown one for example, needs no removal; a value of the server cannot be removed.
+    pub fn remove(&mut self, key: Option<Key>) {
+        match key {
+            Some(Key::DeviceToken) => self.tokens.remove_all(),
+            Some(_) => self.refuse(SetAnswer::Refused),
+            None => {}
+        }
+    }
+
+    fn refuse(&mut self, refusal: SetAnswer) {
+        self.refusal.get_or_insert(refusal);
+    }
 }
 
 /// Answers METADATA commands of all users of a relay.
@@ -144,10 +204,9 @@ impl<'c> Metadata<'c> {
         value: &[u8],
         now: SystemTime,
     ) -> Result<SetAnswer, MetadataError> {
-        match Key::of_client(key) {
-            Some(key) => self.store(address, key, value, now),
-            None => Ok(SetAnswer::Refused),
-        }
+        let mut changes = Changes::new();
+        changes.set(Key::of_client(key), value);
+        self.store(address, &changes, now)
     }
 
     /// The value of an entry; `None` if it has none. Tokens are joined by spaces, in the order of
@@ -182,32 +241,35 @@ impl<'c> Metadata<'c> {
         })
     }
 
-    /// Sets an entry: only device tokens can be set, and each is added to those there are.
+    /// Stores changes, all or none. A token that is dropped, because it was removed or because there
+    /// are [`TOKENS_MAX`] newer ones, loses its pending notifications.
     ///
     /// # Errors
     ///
     /// There is no such mailbox, or its `metadata.json` cannot be read, understood or replaced. It
-    /// is as it was then.
+    /// is as it was then. Or a pending notification cannot be removed.
     pub fn store(
         &self,
         address: &[u8],
-        key: Key,
-        value: &[u8],
+        changes: &Changes,
         now: SystemTime,
     ) -> Result<SetAnswer, MetadataError> {
+        if let Some(refusal) = changes.refusal {
+            return Ok(refusal);
+        }
         let Some(address) = Address::parse(address, self.mailboxes.domain()) else {
             return Ok(SetAnswer::Refused);
         };
-        if key != Key::DeviceToken {
-            return Ok(SetAnswer::Refused);
-        }
-        if value.is_empty() {
+        if changes.tokens.is_empty() {
             return Ok(SetAnswer::Nothing);
         }
-        let Some(token) = tokens::token(value) else {
-            return Ok(SetAnswer::Refused);
-        };
-        DeviceTokens::of(&self.mailboxes.mailbox(&address)).add(token, now)?;
+        let tokens = DeviceTokens::of(&self.mailboxes.mailbox(&address));
+        let dropped = tokens.apply(&changes.tokens, now)?;
+        // A process that knows no spool spools nothing that could be withdrawn.
+        #[cfg(feature = "push")]
+        crate::push::withdraw(&self.mailboxes, &address, &dropped)?;
+        #[cfg(not(feature = "push"))]
+        drop(dropped);
         Ok(SetAnswer::Stored)
     }
 }

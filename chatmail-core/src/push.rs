@@ -28,18 +28,35 @@ use std::time::SystemTime;
 
 use crate::address::{Address, header_address};
 use crate::config::Config;
+use crate::mailbox::Mailboxes;
 use crate::metadata::DeviceTokens;
 
 mod aside;
+mod name;
 mod schedule;
 mod spool;
 
+pub use name::SpoolName;
 pub use schedule::RetrySchedule;
-pub use spool::{Pending, Spool, Unreadable};
+pub use spool::{Added, Pending, Spool, Unreadable};
+
+/// What [`notify_recipient`] did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Notified {
+    /// Devices that are going to be notified: one notification for each was spooled.
+    pub devices: usize,
+    /// How many of these notifications took the place of one that had not been sent yet.
+    pub merged: usize,
+}
 
 /// Spools a notification for each device of `recipient`, after a message was stored in that
-/// mailbox. Answers how many: none if the message comes from the recipient itself, or if
-/// `recipient` is no address of this relay.
+/// mailbox. There are none if the message comes from the recipient itself, or if `recipient` is not
+/// an address of this relay.
+///
+/// A notification takes the place of an earlier one for the same device that has not been sent yet, so
+/// a mailbox has at most two files for each of its
+/// [`TOKENS_MAX`](crate::metadata::TOKENS_MAX) tokens in the spool: one that waits and one that is being
+/// sent. See [`SpoolName`].
 ///
 /// `from_header` is the value of the message's From header; empty if there is none.
 ///
@@ -52,24 +69,47 @@ pub fn notify_recipient(
     recipient: &[u8],
     from_header: &[u8],
     now: SystemTime,
-) -> Result<usize, PushError> {
+) -> Result<Notified, PushError> {
+    let mut notified = Notified::default();
     let Some(address) = Address::parse(recipient, &config.mail_domain) else {
-        return Ok(0);
+        return Ok(notified);
     };
     // A copy to oneself: the other devices fetch it without being woken.
     if header_address(from_header).is_some_and(|from| from.eq_ignore_ascii_case(address.as_str())) {
-        return Ok(0);
+        return Ok(notified);
     }
     let mailboxes = config.mailboxes();
-    let tokens = DeviceTokens::of(&mailboxes.mailbox(&address)).valid(now)?;
-    if tokens.is_empty() {
-        return Ok(0);
+    let tokens = DeviceTokens::of(&mailboxes.mailbox(&address));
+    let mut wanted = tokens.valid(now)?;
+    if wanted.is_empty() {
+        return Ok(notified);
     }
     let spool = Spool::open(&mailboxes.push_spool())?;
-    for token in &tokens {
-        spool.add(address.as_str(), token, now)?;
+    for token in &wanted {
+        notified.devices += 1;
+        if spool.add(address.as_str(), token, now)?.replaced {
+            notified.merged += 1;
+        }
     }
-    Ok(tokens.len())
+    // A token that was dropped meanwhile: the process that dropped it may have looked for its
+    // notification before there was one.
+    let still_valid = tokens.valid(now)?;
+    wanted.retain(|token| !still_valid.contains(token));
+    withdraw(&mailboxes, &address, &wanted)?;
+    Ok(notified)
+}
+
+/// Removes the pending notifications of tokens that are not valid any more. Otherwise a mailbox whose
+/// tokens change all the time would have more and more of them.
+pub(crate) fn withdraw(
+    mailboxes: &Mailboxes,
+    address: &Address,
+    tokens: &[String],
+) -> io::Result<()> {
+    let dir = mailboxes.push_spool();
+    tokens
+        .iter()
+        .try_for_each(|token| spool::withdraw(&dir, address.as_str(), token))
 }
 
 /// Could not spool. `Display` names the file at fault.

@@ -4,6 +4,9 @@
 //! files that are read and written under `flock`, in place if their size is fixed, else replaced as a
 //! whole: no lock file that a crash leaves behind, no shared memory, no process of its own. The name is hidden and has no `@`,
 //! so that whoever lists mailboxes passes over it.
+//!
+//! A file is opened for each use. A descriptor that is kept would be shared with every process made by
+//! `fork`, and so would the lock: `flock` belongs to what was opened, so parent and child would both have it.
 
 use std::fs::{File, TryLockError};
 #[cfg(feature = "auth")]
@@ -12,7 +15,6 @@ use std::io::{self, ErrorKind};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -38,19 +40,16 @@ const YIELDS: usize = 8;
 /// How often a file may be removed between `open` and `flock`, however short the time is.
 const TRIES: usize = 8;
 
-/// One of the files, kept open from its first use on.
+/// One of the files.
 #[derive(Debug)]
 pub(crate) struct StateFile {
     path: PathBuf,
-    /// A lock is the process's, not the thread's: threads take turns here first.
-    open: Mutex<Option<File>>,
 }
 
 impl StateFile {
     pub(crate) fn new(mailboxes_dir: &Path, name: &str) -> StateFile {
         StateFile {
             path: mailboxes_dir.join(STATE_DIR).join(name),
-            open: Mutex::new(None),
         }
     }
 
@@ -58,7 +57,7 @@ impl StateFile {
         &self.path
     }
 
-    /// Runs `work` while no other process uses the file, which is made, empty, if it is missing.
+    /// Runs `work` while no other process or thread uses the file, which is made, empty, if it is missing.
     /// Its directory is made as well, but never `MAILBOXES_DIR`: nobody has a mailbox then.
     ///
     /// # Errors
@@ -70,12 +69,11 @@ impl StateFile {
         patience: Duration,
         work: impl FnOnce(&File) -> io::Result<T>,
     ) -> io::Result<T> {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        let result = self.lock(open.take(), patience).and_then(|file| {
-            let result = work(&file)?;
+        let result = self.lock(patience).and_then(|file| {
+            let result = work(&file);
+            // Not left to the end of `file`: a child that was forked meanwhile may have it, too.
             file.unlock()?;
-            *open = Some(file);
-            Ok(result)
+            result
         });
         result.map_err(|error| named(&self.path, error))
     }
@@ -108,13 +106,10 @@ impl StateFile {
         Ok(replacement)
     }
 
-    fn lock(&self, mut open: Option<File>, patience: Duration) -> io::Result<File> {
+    fn lock(&self, patience: Duration) -> io::Result<File> {
         let mut give_up = None;
         for tries in 1.. {
-            let file = match open.take() {
-                Some(file) => file,
-                None => self.open()?,
-            };
+            let file = self.open()?;
             wait_for(&file, patience)?;
             // An operator may have removed it, or another process put one in its place: others would
             // not see what is written here.

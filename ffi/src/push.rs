@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use chatmail_core::counters::Counter;
-use chatmail_core::push::notify_recipient;
+use chatmail_core::push::{Notified, notify_recipient};
 
 use crate::config::chatmail_config_t;
 use crate::error::chatmail_error_t;
@@ -16,7 +16,8 @@ use crate::guard::status;
 /// processes do so, too; it waits for them no longer than 50 ms, and then leaves the message uncounted.
 ///
 /// `from_header` is the value of the From header field as it stands in the message. `*spooled`
-/// becomes the number of notifications, often 0.
+/// becomes the number of notifications, often 0. One that has not been sent yet is replaced by the next
+/// for its device.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn chatmail_push_notify(
     config: *const chatmail_config_t,
@@ -34,13 +35,14 @@ pub unsafe extern "C" fn chatmail_push_notify(
         } = shared!(config);
         let recipient = bytes!(recipient, recipient_len);
         let from_header = bytes!(from_header, from_header_len);
-        let spooled = notify_recipient(config, recipient, from_header, SystemTime::now());
-        let notifications = spooled.as_ref().map_or(0, |number| *number as u64);
+        let result = notify_recipient(config, recipient, from_header, SystemTime::now());
+        let notified = *result.as_ref().unwrap_or(&Notified::default());
         counters.add_each(&[
             (Counter::Delivery, 1),
-            (Counter::PushSpooled, notifications),
+            (Counter::PushSpooled, notified.devices as u64),
+            (Counter::PushMerged, notified.merged as u64),
         ]);
-        out.set(spooled.map_err(chatmail_error_t::io)?);
+        out.set(result.map_err(chatmail_error_t::io)?.devices);
         Ok(())
     })
 }

@@ -9,9 +9,10 @@ use std::time::{Duration, Instant, SystemTime};
 
 use chatmail_core::config::Config;
 use chatmail_core::counters::{Counter, Counters};
+use chatmail_core::push::Spool;
 use chatmail_relay::push::Delivery;
 use hyper::Version;
-use support::{Answer, PushServer, Relay, eventually};
+use support::{ADDRESS, Answer, PushServer, Relay, eventually};
 use tokio::task::JoinHandle;
 
 const NEW: Duration = Duration::ZERO;
@@ -447,6 +448,52 @@ async fn what_comes_after_a_request_is_sent_a_second_later_in_one() {
     assert_eq!(tokens, ["openpgp:a", "openpgp:b", "openpgp:a"]);
     let pause = received[2].at - received[0].at;
     assert!(pause >= Duration::from_millis(990), "{pause:?}");
+}
+
+#[tokio::test]
+async fn a_message_stored_during_the_request_wakes_the_device_once_more() {
+    let server = PushServer::http(|_, _| Answer::Slow(200, Duration::from_millis(300))).await;
+    let relay = Relay::new(&server);
+    let spool = Spool::open(&relay.spool()).expect("spool");
+    let add = || {
+        let now = SystemTime::now();
+        spool.add(ADDRESS, "openpgp:a", now).expect("spool")
+    };
+    serve(&relay);
+    assert!(!add().replaced);
+    eventually("the request", || server.received().len() == 1).await;
+    // What is on its way is never replaced; what waits is.
+    assert!(!add().replaced);
+    assert!(add().replaced);
+    assert_eq!(relay.spooled().len(), 2, "one on its way, one that waits");
+    eventually("an empty spool", || relay.spooled().is_empty()).await;
+    assert_eq!(server.tokens(), ["openpgp:a", "openpgp:a"]);
+}
+
+#[tokio::test]
+async fn a_message_takes_the_place_of_a_notification_that_failed_and_is_tried_at_once() {
+    let server = PushServer::http(|_, before| match before {
+        0 => Answer::Status(403),
+        _ => Answer::Status(200),
+    })
+    .await;
+    let relay = Relay::new(&server);
+    let spool = Spool::open(&relay.spool()).expect("spool");
+    let config = Config::load(&relay.config_file()).expect("chatmail.ini");
+    let hour = |_: SystemTime, failures: u32, _: SystemTime| {
+        Some(Duration::from_secs(3600) * failures.min(1))
+    };
+    let service = Delivery::new(&config)
+        .expect("a service")
+        .with_schedule(hour);
+    run(service);
+    let add = || spool.add(ADDRESS, "openpgp:a", SystemTime::now());
+    add().expect("spool");
+    eventually("the first try", || server.received().len() == 1).await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    add().expect("spool");
+    eventually("an empty spool", || relay.spooled().is_empty()).await;
+    assert_eq!(server.tokens(), ["openpgp:a", "openpgp:a"]);
 }
 
 #[tokio::test]

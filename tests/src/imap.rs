@@ -170,13 +170,23 @@ impl Imap {
         literals: &[&[u8]],
         end: &str,
     ) -> io::Result<Answer> {
-        let mut line = command.as_bytes().to_vec();
+        let gap = if command.ends_with('(') { "" } else { " " };
+        let before = [format!("{command}{gap}")].into_iter();
+        let before = before.chain(std::iter::repeat(" ".to_owned()));
+        let parts: Vec<_> = before.zip(literals.iter().copied()).collect();
+        self.command_around_literals(&parts, end)
+    }
+
+    /// A command with literals, each with the text before it; waits for the server's go-ahead before each.
+    pub fn command_around_literals(
+        &mut self,
+        parts: &[(String, &[u8])],
+        end: &str,
+    ) -> io::Result<Answer> {
+        let mut line = Vec::new();
         let mut tag = None;
-        for literal in literals {
-            if line.last() != Some(&b'(') {
-                line.push(b' ');
-            }
-            line.extend_from_slice(format!("{{{}}}", literal.len()).as_bytes());
+        for (before, literal) in parts {
+            line.extend_from_slice(format!("{before}{{{}}}", literal.len()).as_bytes());
             match &tag {
                 None => tag = Some(self.send(&line)?),
                 Some(_) => self.send_raw(&line)?,

@@ -124,6 +124,16 @@ pub fn crashes(relay: &Instance) -> Vec<String> {
     lines.map(str::to_owned).collect()
 }
 
+/// The warnings and errors in Dovecot's log.
+pub fn complaints(relay: &Instance) -> Vec<String> {
+    const LEVELS: [&str; 4] = ["Warning: ", "Error: ", "Fatal: ", "Panic: "];
+    let log = relay.log("dovecot");
+    let lines = log
+        .lines()
+        .filter(|line| LEVELS.iter().any(|level| line.contains(level)));
+    lines.map(str::to_owned).collect()
+}
+
 /// The processes in which sessions of a protocol ended, in that order: `imap(PID)<SESSION>: …` in
 /// the log. Dovecot writes that line shortly after the client has heard the last answer.
 pub fn ended_sessions(relay: &Instance, protocol: &str) -> Vec<u32> {

@@ -2,6 +2,7 @@
 //!
 //! The library is built twice, with the features that each module needs: a Dovecot process maps nothing it does not
 //! use. Cargo keeps both builds apart by their features, so nothing is compiled again while the sources stay the same.
+//! They have a target directory of their own: `target/release/libchatmail.a` is the whole library, or none.
 
 use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
@@ -12,7 +13,7 @@ use anyhow::{Context, Result, bail};
 use chatmail_tests::dovecot::{EX_UNAVAILABLE, Modules};
 use clap::Args;
 
-use crate::command::{cargo, run, target_directory, workspace};
+use crate::command::{cargo, cargo_into, run, target_directory, workspace};
 use crate::dovecot::{Dovecot, Version};
 use crate::privilege::give_to_caller;
 use crate::terminal::{say, stage, talk_on_stderr};
@@ -84,10 +85,10 @@ pub(crate) fn relay(wanted: Option<Version>) -> Result<Artifacts> {
         || cargo("build --release --package chatmail-relay --package chatmail-milter --bins"),
     )?;
     let auth = stage("building the library for Dovecot's auth module", || {
-        library(&target, &ours, "auth", AUTH_FEATURES)
+        library(&ours, "auth", AUTH_FEATURES)
     })?;
     let mail = stage("building the library for Dovecot's mail module", || {
-        library(&target, &ours, "mail", MAIL_FEATURES)
+        library(&ours, "mail", MAIL_FEATURES)
     })?;
     let version = dovecot.version();
     let modules = ours.join(format!("dovecot-plugin-{version}"));
@@ -123,14 +124,18 @@ fn exclusive(directory: &Path) -> Result<File> {
 /// The static library with some features, in a place of its own.
 ///
 /// As its one crate type: with a shared library beside it, whose name is fixed, cargo would keep one build only.
-fn library(target: &Path, ours: &Path, name: &str, features: &str) -> Result<PathBuf> {
-    cargo(&format!(
-        "rustc --release --package chatmail-ffi --lib --crate-type staticlib --no-default-features --features {features}"
-    ))?;
+fn library(ours: &Path, name: &str, features: &str) -> Result<PathBuf> {
+    let apart = ours.join("library");
+    cargo_into(
+        &apart,
+        &format!(
+            "rustc --release --package chatmail-ffi --lib --crate-type staticlib --no-default-features --features {features}"
+        ),
+    )?;
     let directory = ours.join(name);
     create_directory(&directory)?;
     let (from, to) = (
-        target.join("release/libchatmail.a"),
+        apart.join("release/libchatmail.a"),
         directory.join("libchatmail.a"),
     );
     let bytes = fs::read(&from).with_context(|| format!("cannot read {}", from.display()))?;

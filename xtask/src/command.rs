@@ -40,6 +40,11 @@ pub(crate) fn cargo(words: &str) -> Result<()> {
     run(&mut with_words(as_caller(cargo_program()), words)?)
 }
 
+/// Runs `cargo WORDS` with another target directory.
+pub(crate) fn cargo_into(target: &Path, words: &str) -> Result<()> {
+    run(with_words(as_caller(cargo_program()), words)?.env("CARGO_TARGET_DIR", target))
+}
+
 /// Runs `cargo WORDS` for tests of which none may leave itself out because a program is missing.
 pub(crate) fn cargo_strictly(words: &str) -> Result<()> {
     run(with_words(as_caller(cargo_program()), words)?.env("CI", "true"))

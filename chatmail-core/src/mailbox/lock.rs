@@ -34,6 +34,13 @@ impl MailboxLock {
     }
 }
 
+impl Drop for MailboxLock {
+    fn drop(&mut self) {
+        // A process that was forked meanwhile has the directory open, too, and would keep the lock.
+        let _ = self.dir.unlock();
+    }
+}
+
 impl Mailbox {
     /// Waits for the lock of this mailbox, for 5 seconds at most.
     ///

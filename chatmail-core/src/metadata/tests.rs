@@ -112,18 +112,172 @@ fn a_token_lives_ninety_days_from_its_last_set() {
 }
 
 #[test]
-fn a_time_from_the_future_is_void() {
+fn a_time_from_the_future_counts_as_now() {
     let relay = Relay::new();
     fs::write(
         relay.file(),
         format!(
             "{{\"devicetoken\":{{\"soon\":{},\"late\":{},\"old\":-5,\"odd\":{NOW}.75}}}}",
             NOW + 60,
-            NOW + 61
+            NOW + 365 * DAY
         ),
     )
     .unwrap();
-    assert_eq!(relay.get(TOKEN).as_deref(), Some("odd soon"));
+    assert_eq!(relay.get(TOKEN).as_deref(), Some("late odd soon"));
+    // The next change brings it back to earth.
+    relay.set(TOKEN, b"new");
+    assert_eq!(relay.json()["devicetoken"]["late"], NOW);
+    assert_eq!(relay.get_at(TOKEN, NOW + 90 * DAY), None);
+}
+
+#[test]
+fn a_clock_that_jumped_back_voids_no_token() {
+    let relay = Relay::new();
+    relay.set_at(TOKEN, b"before", NOW + 365 * DAY);
+    assert_eq!(relay.get(TOKEN).as_deref(), Some("before"));
+    relay.set(TOKEN, b"after");
+    assert_eq!(relay.get(TOKEN).as_deref(), Some("after before"));
+}
+
+#[test]
+fn the_newest_twenty_tokens_are_kept() {
+    let relay = Relay::new();
+    let name = |number: u64| format!("token{number:02}");
+    for number in 0..25 {
+        relay.set_at(TOKEN, name(number).as_bytes(), NOW + number);
+    }
+    let kept = |numbers: std::ops::Range<u64>| numbers.map(name).collect::<Vec<_>>().join(" ");
+    assert_eq!(relay.get_at(TOKEN, NOW + 25), Some(kept(5..25)));
+    // One that is set again is new again.
+    relay.set_at(TOKEN, name(5).as_bytes(), NOW + 26);
+    relay.set_at(TOKEN, name(25).as_bytes(), NOW + 27);
+    assert_eq!(
+        relay.get_at(TOKEN, NOW + 28),
+        Some(format!("{} {}", name(5), kept(7..26)))
+    );
+    assert_eq!(relay.json()["devicetoken"].as_object().unwrap().len(), 20);
+    // All in one second: the one just set is never the one to go.
+    for number in 30..60 {
+        relay.set_at(TOKEN, name(number).as_bytes(), NOW + 30);
+        let value = relay.get_at(TOKEN, NOW + 30).unwrap();
+        assert!(value.contains(&name(number)), "{value}");
+    }
+}
+
+#[test]
+fn a_file_with_thousands_of_tokens_notifies_the_newest_twenty() {
+    let relay = Relay::new();
+    let tokens: serde_json::Map<_, _> = (0..3000)
+        .map(|number| (format!("token{number:04}"), (NOW - number).into()))
+        .collect();
+    fs::write(
+        relay.file(),
+        serde_json::json!({ "devicetoken": tokens }).to_string(),
+    )
+    .unwrap();
+    let expected: Vec<_> = (0..20).map(|number| format!("token{number:04}")).collect();
+    assert_eq!(relay.get(TOKEN), Some(expected.join(" ")));
+    relay.set(TOKEN, b"new");
+    let mut expected = expected[..19].to_vec();
+    expected.insert(0, "new".to_owned());
+    assert_eq!(relay.get(TOKEN), Some(expected.join(" ")));
+}
+
+#[test]
+fn changes_are_stored_all_or_none() {
+    let relay = Relay::new();
+    let store = |build: &dyn Fn(&mut Changes)| {
+        let mut changes = Changes::new();
+        build(&mut changes);
+        let metadata = Metadata::new(&relay.config);
+        metadata.store(ALICE, &changes, at(NOW)).unwrap()
+    };
+    let token = Some(Key::DeviceToken);
+    relay.set(TOKEN, b"old");
+    let too_long = [b'x'; TOKEN_SET_MAX + 1];
+    for (build, answer) in [
+        (
+            &(|changes: &mut Changes| {
+                changes.set(token, b"new");
+                changes.set(token, &too_long);
+                changes.set(None, b"x");
+            }) as &dyn Fn(&mut Changes),
+            SetAnswer::TooLong,
+        ),
+        (
+            &|changes| {
+                changes.remove(token);
+                changes.set(Some(Key::Turn), b"mine");
+                changes.set(token, &too_long);
+            },
+            SetAnswer::Refused,
+        ),
+        (
+            &|changes| {
+                changes.set(token, b"new");
+                changes.remove(Some(Key::IrohRelay));
+            },
+            SetAnswer::Refused,
+        ),
+        (
+            &|changes| {
+                changes.set(token, b"");
+                changes.remove(None);
+            },
+            SetAnswer::Nothing,
+        ),
+    ] {
+        assert_eq!(store(build), answer);
+        assert_eq!(relay.get(TOKEN).as_deref(), Some("old"));
+    }
+    let stored = store(&|changes| {
+        changes.set(token, b"lost");
+        changes.remove(token);
+        changes.set(token, b"new");
+        changes.set(token, &[b'y'; TOKEN_SET_MAX]);
+    });
+    assert_eq!(stored, SetAnswer::Stored);
+    let expected = format!("new {}", "y".repeat(TOKEN_SET_MAX));
+    assert_eq!(relay.get(TOKEN), Some(expected));
+}
+
+#[test]
+fn nil_removes_all_tokens() {
+    let relay = Relay::new();
+    let remove = || {
+        let mut changes = Changes::new();
+        changes.remove(Some(Key::DeviceToken));
+        let metadata = Metadata::new(&relay.config);
+        assert_eq!(
+            metadata.store(ALICE, &changes, at(NOW)).unwrap(),
+            SetAnswer::Stored
+        );
+    };
+    remove();
+    assert!(!relay.file().exists(), "there was nothing to remove");
+    relay.set_at(TOKEN, b"void", NOW - 91 * DAY);
+    relay.set(TOKEN, b"a");
+    relay.set(TOKEN, b"b");
+    remove();
+    assert_eq!(relay.get(TOKEN), None);
+    assert_eq!(relay.json(), serde_json::json!({"devicetoken": {}}));
+}
+
+#[test]
+fn changes_hold_no_more_than_twenty_tokens_and_print_none() {
+    let relay = Relay::new();
+    let mut changes = Changes::new();
+    for number in 0..1000 {
+        changes.set(
+            Some(Key::DeviceToken),
+            format!("token{number:03}").as_bytes(),
+        );
+    }
+    let metadata = Metadata::new(&relay.config);
+    metadata.store(ALICE, &changes, at(NOW)).unwrap();
+    let expected: Vec<_> = (980..1000).map(|number| format!("token{number}")).collect();
+    assert_eq!(relay.get(TOKEN), Some(expected.join(" ")));
+    assert!(!format!("{changes:?}").contains("token9"), "{changes:?}");
 }
 
 #[test]
@@ -235,14 +389,11 @@ fn a_token_the_push_service_dropped_is_removed() {
 #[test]
 fn what_is_no_token_is_refused() {
     let relay = Relay::new();
-    let longest = "ü".repeat(4096);
+    let longest = "ü".repeat(512);
     assert_eq!(relay.set(TOKEN, longest.as_bytes()), SetAnswer::Stored);
-    for bad in [
-        &format!("{longest}x").into_bytes()[..],
-        b"a\nb",
-        b"a\0",
-        b"\xff",
-    ] {
+    let longer = format!("{longest}x");
+    assert_eq!(relay.set(TOKEN, longer.as_bytes()), SetAnswer::TooLong);
+    for bad in [&b"a\nb"[..], b"a\0", b"\xff"] {
         assert_eq!(relay.set(TOKEN, bad), SetAnswer::Refused);
     }
     assert!(
@@ -251,6 +402,17 @@ fn what_is_no_token_is_refused() {
             .is_err()
     );
     assert_eq!(relay.get(TOKEN), Some(longest));
+}
+
+#[test]
+fn a_longer_token_of_an_older_relay_is_still_read() {
+    let relay = Relay::new();
+    let longest = "ü".repeat(TOKEN_MAX);
+    let json = serde_json::json!({"devicetoken": {&longest: NOW, format!("{longest}x"): NOW}});
+    fs::write(relay.file(), json.to_string()).unwrap();
+    assert_eq!(relay.get(TOKEN).as_deref(), Some(&*longest));
+    relay.set(TOKEN, b"a");
+    assert_eq!(relay.get(TOKEN), Some(format!("a {longest}")));
 }
 
 #[test]

@@ -6,7 +6,11 @@
 //! A file without any content, which is what a power failure leaves of one that was just written,
 //! holds nothing that could be lost: it is read as if it were not there. Half a file may hold all
 //! the tokens of somebody: it is an error and stays as it is, until the operator has seen to it.
+//!
+//! Only the newest [`TOKENS_MAX`] tokens count, when the file is read and when it is written: every
+//! message makes one notification for each of them.
 
+use std::cmp::Reverse;
 use std::io;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -15,16 +19,19 @@ use serde_json::{Map, Value};
 
 use crate::mailbox::{Durability, Mailbox, named, read_at_most, replace};
 
-/// Longest token, in characters.
+/// Longest token that can be set, in bytes. Those of Delta Chat have 300 to 600.
+pub const TOKEN_SET_MAX: usize = 1024;
+
+/// Longest token that is read from a file of an older relay, in characters.
 pub const TOKEN_MAX: usize = 4096;
+
+/// Device tokens of one mailbox: the newest. A person has fewer devices.
+pub const TOKENS_MAX: usize = 20;
 
 /// How long a token lives after it was last set.
 pub const TOKEN_LIFETIME: Duration = Duration::from_secs(90 * 86_400);
 
-/// How far ahead of us the clock may be that wrote a time.
-const CLOCK_SKEW: u64 = 60;
-
-/// Longest `metadata.json` that is read or written, in bytes: thousands of tokens.
+/// Longest `metadata.json` that is read or written, in bytes.
 const FILE_MAX: u64 = 16 * 1024 * 1024;
 
 const DEVICE_TOKEN: &str = "devicetoken";
@@ -43,6 +50,51 @@ pub(super) fn token(value: &[u8]) -> Option<&str> {
     ((1..=TOKEN_MAX).contains(&length) && !token.contains(char::is_control)).then_some(token)
 }
 
+/// What becomes of the tokens that are there before others are added.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Former {
+    #[default]
+    Kept,
+    Removed,
+}
+
+/// Changes to the tokens of one mailbox, stored all at once. Takes no more memory than
+/// [`TOKENS_MAX`] tokens, however many changes there are.
+#[derive(Clone, Default)]
+pub(super) struct TokenChanges {
+    former: Former,
+    /// In the order in which they were set.
+    added: Vec<String>,
+}
+
+impl TokenChanges {
+    /// Adds a token, or renews it.
+    pub(super) fn add(&mut self, token: &str) {
+        self.added.retain(|added| added != token);
+        if self.added.len() == TOKENS_MAX {
+            self.added.remove(0);
+        }
+        self.added.push(token.to_owned());
+    }
+
+    /// Removes all tokens, also those that were added before.
+    pub(super) fn remove_all(&mut self) {
+        self.former = Former::Removed;
+        self.added.clear();
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.former == Former::Kept && self.added.is_empty()
+    }
+}
+
+/// A token, and the second of its last set since 1970.
+#[derive(Clone)]
+struct Token {
+    text: String,
+    time: u64,
+}
+
 impl DeviceTokens {
     /// Those of `mailbox`.
     pub fn of(mailbox: &Mailbox) -> DeviceTokens {
@@ -52,19 +104,21 @@ impl DeviceTokens {
         }
     }
 
-    /// The tokens that may be notified, in the order of their text: none older than
-    /// [`TOKEN_LIFETIME`], none from more than 60 seconds ahead. Changes nothing.
+    /// The tokens that are notified, in the order of their text: the newest [`TOKENS_MAX`], none older
+    /// than [`TOKEN_LIFETIME`]. A time in the future counts as now: a clock that was wrong for a while,
+    /// then or now, takes no device its notifications. Changes nothing.
     ///
     /// # Errors
     ///
     /// The file is there and cannot be read, is not whole, or is not what this module describes.
     pub fn valid(&self, now: SystemTime) -> io::Result<Vec<String>> {
-        let json = self.read()?;
-        let tokens = self.tokens_of(&json, now)?;
-        Ok(tokens.into_iter().map(|(token, _)| token).collect())
+        let mut tokens = texts(newest(self.tokens_of(&self.read()?, now)?, TOKENS_MAX));
+        tokens.sort_unstable();
+        Ok(tokens)
     }
 
-    /// Adds a token, or refreshes its time; drops those that are void.
+    /// Adds a token, or refreshes its time. Void tokens are dropped, and the oldest one above
+    /// [`TOKENS_MAX`].
     ///
     /// # Errors
     ///
@@ -78,10 +132,35 @@ impl DeviceTokens {
                 "not a device token",
             ));
         }
-        self.change(now, |tokens| {
-            tokens.insert(token.to_owned(), Value::from(unix_seconds(now)));
-            true
-        })
+        let mut changes = TokenChanges::default();
+        changes.add(token);
+        self.apply(&changes, now).map(drop)
+    }
+
+    /// Applies all changes, or none, and answers which tokens are notified no longer.
+    ///
+    /// # Errors
+    ///
+    /// As for [`DeviceTokens::valid`]; or there is no mailbox; or the file cannot be replaced, or would
+    /// be longer than 16 MiB.
+    pub(super) fn apply(&self, changes: &TokenChanges, now: SystemTime) -> io::Result<Vec<String>> {
+        let mut dropped = Vec::new();
+        self.change(now, |mut before| {
+            dropped = texts(newest(before.clone(), TOKENS_MAX));
+            if changes.former == Former::Removed {
+                before.clear();
+            }
+            before.retain(|token| !changes.added.contains(&token.text));
+            let mut after = newest(before, TOKENS_MAX.saturating_sub(changes.added.len()));
+            let time = unix_seconds(now);
+            after.extend(changes.added.iter().map(|text| Token {
+                text: text.clone(),
+                time,
+            }));
+            dropped.retain(|text| after.iter().all(|token| token.text != *text));
+            Some(after)
+        })?;
+        Ok(dropped)
     }
 
     /// Removes a token; fine if it is not there. For a token the push service does not know any
@@ -91,25 +170,31 @@ impl DeviceTokens {
     ///
     /// As for [`DeviceTokens::valid`]; or there is no mailbox; or the file cannot be replaced.
     pub fn remove(&self, token: &str, now: SystemTime) -> io::Result<()> {
-        self.change(now, |tokens| tokens.remove(token).is_some())
+        self.change(now, |mut tokens| {
+            let before = tokens.len();
+            tokens.retain(|known| known.text != token);
+            (tokens.len() != before).then_some(tokens)
+        })
     }
 
-    /// Changes the tokens under the mailbox's lock, if `change` says that it changed any.
+    /// Replaces the tokens under the mailbox's lock, if `change` answers others.
     fn change(
         &self,
         now: SystemTime,
-        change: impl FnOnce(&mut Map<String, Value>) -> bool,
+        change: impl FnOnce(Vec<Token>) -> Option<Vec<Token>>,
     ) -> io::Result<()> {
         let _lock = self.mailbox.lock()?;
         let mut json = self.read()?;
-        let tokens = self.tokens_of(&json, now)?;
-        let mut tokens = tokens
-            .into_iter()
-            .map(|(token, time)| (token, Value::from(time)))
-            .collect();
-        if !change(&mut tokens) {
+        let Some(tokens) = change(self.tokens_of(&json, now)?) else {
+            return Ok(());
+        };
+        if tokens.is_empty() && !json.contains_key(DEVICE_TOKEN) {
             return Ok(());
         }
+        let tokens: Map<String, Value> = tokens
+            .into_iter()
+            .map(|token| (token.text, Value::from(token.time)))
+            .collect();
         json.insert(DEVICE_TOKEN.to_owned(), Value::Object(tokens));
         let tmp = self.path.with_extension("json.tmp");
         let content = Value::Object(json).to_string();
@@ -147,12 +232,8 @@ impl DeviceTokens {
         }
     }
 
-    /// The valid tokens in `json`, with their times.
-    fn tokens_of(
-        &self,
-        json: &Map<String, Value>,
-        now: SystemTime,
-    ) -> io::Result<Vec<(String, u64)>> {
+    /// The tokens in `json` that are not too old.
+    fn tokens_of(&self, json: &Map<String, Value>, now: SystemTime) -> io::Result<Vec<Token>> {
         let now = unix_seconds(now);
         let mut tokens = Vec::new();
         match json.get(DEVICE_TOKEN) {
@@ -163,11 +244,10 @@ impl DeviceTokens {
                         return Err(self.damaged("a token's time is not a number"));
                     };
                     // Whole seconds; what lies before 1970 is as void as 1970.
-                    let time = time as u64;
-                    let too_old = now.saturating_sub(time) >= TOKEN_LIFETIME.as_secs();
-                    let too_new = time.saturating_sub(now) > CLOCK_SKEW;
-                    if !too_old && !too_new {
-                        tokens.push((token.clone(), time));
+                    let time = (time as u64).min(now);
+                    if now - time < TOKEN_LIFETIME.as_secs() {
+                        let text = token.clone();
+                        tokens.push(Token { text, time });
                     }
                 }
             }
@@ -176,21 +256,35 @@ impl DeviceTokens {
                     let Some(token) = token.as_str() else {
                         return Err(self.damaged("a token is not text"));
                     };
-                    tokens.push((token.to_owned(), now));
+                    let text = token.to_owned();
+                    tokens.push(Token { text, time: now });
                 }
-                tokens.sort();
-                tokens.dedup();
+                tokens.sort_by(|a, b| a.text.cmp(&b.text));
+                tokens.dedup_by(|a, b| a.text == b.text);
             }
             Some(_) => return Err(self.damaged("devicetoken is neither an object nor a list")),
         }
         // Nobody can be notified with these, and they would not survive the spool.
-        tokens.retain(|(text, _)| token(text.as_bytes()).is_some());
+        tokens.retain(|known| token(known.text.as_bytes()).is_some());
         Ok(tokens)
     }
 
     fn damaged(&self, why: &str) -> io::Error {
         named(&self.path, io::Error::new(io::ErrorKind::InvalidData, why))
     }
+}
+
+/// That many of them, the newest; of those of one second the first by their text.
+fn newest(mut tokens: Vec<Token>, count: usize) -> Vec<Token> {
+    if tokens.len() > count {
+        tokens.sort_by(|a, b| (Reverse(a.time), &a.text).cmp(&(Reverse(b.time), &b.text)));
+        tokens.truncate(count);
+    }
+    tokens
+}
+
+fn texts(tokens: Vec<Token>) -> Vec<String> {
+    tokens.into_iter().map(|token| token.text).collect()
 }
 
 /// Whether a file has no content: no bytes, or only those that file systems fill up a file with

@@ -1,4 +1,4 @@
-//! Pending notifications: a directory of files `ADDRESS\nUNIX_TIME\nTOKEN`.
+//! Pending notifications: a directory of files `ADDRESS\nUNIX_TIME\nTOKEN`, named as in `name`.
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::aside;
+use super::name::SpoolName;
 use crate::mailbox::{Durability, make_dir, named, read_at_most, replace};
 
 /// Longest file that is read, in bytes: an address, a number and a token of 4096 characters.
@@ -23,6 +24,15 @@ const TMP_AGE: Duration = Duration::from_secs(60);
 #[derive(Debug, Clone)]
 pub struct Spool {
     dir: PathBuf,
+}
+
+/// What [`Spool::add`] did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Added {
+    /// The file.
+    pub path: PathBuf,
+    /// Whether it took the place of a notification that waited for the same device.
+    pub replaced: bool,
 }
 
 /// A notification that waits to be sent.
@@ -86,29 +96,33 @@ impl Spool {
         &self.dir
     }
 
-    /// Adds a notification and answers its file. Once it is there, it survives the end of this
-    /// process; that it survives a power failure would cost the delivery a write to the disk, for
-    /// a hint that is worth nothing hours later.
+    /// Adds a notification, in place of one for the same device that waits to be sent. Once it is there, it
+    /// survives the end of this process; that it survives a power failure would cost the delivery a
+    /// write to the disk, for a hint that is worth nothing hours later.
     ///
     /// # Errors
     ///
     /// The file cannot be written, or the system has no randomness.
-    pub fn add(&self, address: &str, token: &str, now: SystemTime) -> io::Result<PathBuf> {
+    pub fn add(&self, address: &str, token: &str, now: SystemTime) -> io::Result<Added> {
+        let path = self
+            .dir
+            .join(SpoolName::waiting_for(address, token).to_string());
+        let seconds = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let content = format!("{address}\n{seconds}\n{token}");
+        let tmp = self.tmp_path()?;
+        // For the counters: it may be claimed between this and the rename.
+        let replaced = path.symlink_metadata().is_ok();
+        replace(&path, &tmp, content.as_bytes(), Durability::Kernel)?;
+        Ok(Added { path, replaced })
+    }
+
+    /// Of no other process: two may add a notification of the same name at the same time.
+    fn tmp_path(&self) -> io::Result<PathBuf> {
         let mut random = [0; 16];
         getrandom::fill(&mut random)
             .map_err(|error| io::Error::other(format!("no randomness: {error}")))?;
-        let path = self
-            .dir
-            .join(format!("{:032x}", u128::from_ne_bytes(random)));
-        let seconds = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        let content = format!("{address}\n{seconds}\n{token}");
-        replace(
-            &path,
-            &path.with_extension(TMP),
-            content.as_bytes(),
-            Durability::Kernel,
-        )?;
-        Ok(path)
+        let name = format!("{:032x}.{TMP}", u128::from_ne_bytes(random));
+        Ok(self.dir.join(name))
     }
 
     /// What waits now, in no order. Files that go away while this runs are left out.
@@ -271,6 +285,17 @@ fn parse(bytes: &[u8]) -> Result<(&str, SystemTime, &str), &'static str> {
         return Err("an empty address or token");
     }
     Ok((address, since, token))
+}
+
+/// Removes the notifications of one device from the spool at `dir`, claimed or not; fine if there are
+/// none.
+pub(super) fn withdraw(dir: &Path, address: &str, token: &str) -> io::Result<()> {
+    let waiting = SpoolName::waiting_for(address, token);
+    // In this order: one that is claimed between the two has the second name then.
+    for name in [waiting, waiting.claimed()] {
+        remove(&dir.join(name.to_string()))?;
+    }
+    Ok(())
 }
 
 fn is_tmp(path: &Path) -> bool {

@@ -44,7 +44,28 @@ impl Relay {
     }
 
     fn notify(&self, recipient: &str, from: &str) -> usize {
-        notify_recipient(&self.config, recipient.as_bytes(), from.as_bytes(), at(NOW)).unwrap()
+        self.notify_at(recipient, from, NOW).devices
+    }
+
+    fn notify_at(&self, recipient: &str, from: &str, seconds: u64) -> Notified {
+        let now = at(seconds);
+        notify_recipient(&self.config, recipient.as_bytes(), from.as_bytes(), now).unwrap()
+    }
+
+    /// As the client would.
+    fn set_token(&self, token: &str) {
+        let metadata = crate::metadata::Metadata::new(&self.config);
+        let key = "/private/devicetoken";
+        metadata
+            .set(b"alice@chat.example", key, token.as_bytes(), at(NOW))
+            .unwrap();
+    }
+
+    /// The service has claimed a notification and waits for the answer to it.
+    fn claim(&self, pending: &Pending) {
+        let name = pending.path.file_name().unwrap().to_str().unwrap();
+        let claimed = SpoolName::parse(name).unwrap().claimed();
+        fs::rename(&pending.path, self.spool().join(claimed.to_string())).unwrap();
     }
 
     fn pending(&self) -> Vec<Pending> {
@@ -79,6 +100,85 @@ fn new_mail_notifies_each_device_of_its_recipient() {
 }
 
 #[test]
+fn a_notification_that_waits_is_replaced_by_the_next_for_its_device() {
+    let relay = Relay::with_tokens(&["openpgp:one", "openpgp:two"]);
+    let notify = |seconds| relay.notify_at("alice@chat.example", "", seconds);
+    assert_eq!(
+        notify(NOW),
+        Notified {
+            devices: 2,
+            merged: 0
+        }
+    );
+    assert_eq!(
+        notify(NOW + 9),
+        Notified {
+            devices: 2,
+            merged: 2
+        }
+    );
+    let pending = relay.pending();
+    assert_eq!(pending.len(), 2);
+    // The deadline is that of the last message.
+    assert!(pending.iter().all(|pending| pending.since == at(NOW + 9)));
+}
+
+#[test]
+fn a_message_while_a_notification_is_on_its_way_has_one_of_its_own() {
+    let relay = Relay::with_tokens(&["openpgp:one"]);
+    relay.notify("alice@chat.example", "");
+    relay.claim(&relay.pending()[0]);
+    for (seconds, merged) in [(NOW + 1, 0), (NOW + 2, 1)] {
+        let notified = relay.notify_at("alice@chat.example", "", seconds);
+        assert_eq!(notified, Notified { devices: 1, merged });
+        let mut times: Vec<_> = relay
+            .pending()
+            .iter()
+            .map(|pending| pending.since)
+            .collect();
+        times.sort();
+        assert_eq!(times, [at(NOW), at(seconds)]);
+    }
+}
+
+#[test]
+fn a_mailbox_that_changes_its_tokens_all_the_time_does_not_fill_the_spool() {
+    let relay = Relay::with_tokens(&[]);
+    for number in 0..100 {
+        relay.set_token(&format!("token{number}"));
+        relay.notify("alice@chat.example", "");
+        // The push service takes its time with all of them.
+        let newest = format!("token{number}");
+        let pending = relay.pending();
+        relay.claim(
+            pending
+                .iter()
+                .find(|pending| pending.token == newest)
+                .unwrap(),
+        );
+    }
+    let pending = relay.pending();
+    let kept = crate::metadata::TOKENS_MAX;
+    // Each but the last one was claimed once and spooled again.
+    assert_eq!(pending.len(), 2 * kept - 1, "{pending:?}");
+    let devices: std::collections::BTreeSet<_> =
+        pending.iter().map(|pending| &pending.token).collect();
+    assert_eq!(devices.len(), kept);
+}
+
+#[test]
+fn a_token_that_was_removed_is_not_notified_any_more() {
+    let relay = Relay::with_tokens(&["openpgp:one"]);
+    relay.notify("alice@chat.example", "");
+    let mut changes = crate::metadata::Changes::new();
+    changes.remove(Some(crate::metadata::Key::DeviceToken));
+    crate::metadata::Metadata::new(&relay.config)
+        .store(b"alice@chat.example", &changes, at(NOW))
+        .unwrap();
+    assert!(relay.pending().is_empty());
+}
+
+#[test]
 fn mail_from_the_recipient_itself_notifies_nobody() {
     let relay = Relay::with_tokens(&["openpgp:one"]);
     for from in [
@@ -105,7 +205,7 @@ fn without_a_valid_token_there_is_nothing_to_do() {
     let later = at(NOW + 91 * 86_400);
     assert_eq!(
         notify_recipient(&relay.config, b"alice@chat.example", b"", later).unwrap(),
-        0
+        Notified::default()
     );
     assert_eq!(relay.notify("bob@chat.example", ""), 0);
     assert_eq!(relay.notify("../alice@chat.example", ""), 0);
@@ -202,7 +302,7 @@ fn what_is_no_notification_is_named_and_leaves_the_rest_alone() {
 fn half_written_files_are_removed_once_nobody_can_be_writing_them() {
     let base = tempfile::tempdir().unwrap();
     let spool = Spool::open(base.path()).unwrap();
-    let kept = spool.add("a@x", "token", at(NOW)).unwrap();
+    let kept = spool.add("a@x", "token", at(NOW)).unwrap().path;
     let tmp = base.path().join("4711.tmp");
     fs::write(&tmp, "a@x").unwrap();
     let written = fs::metadata(&tmp).unwrap().modified().unwrap();
@@ -246,7 +346,7 @@ proptest! {
     fn what_is_spooled_is_what_is_read(token in "[ -~]{1,200}", seconds in 0..4_000_000_000_u64) {
         let base = tempfile::tempdir().unwrap();
         let spool = Spool::open(base.path()).unwrap();
-        let path = spool.add("alice@chat.example", &token, at(seconds)).unwrap();
+        let path = spool.add("alice@chat.example", &token, at(seconds)).unwrap().path;
         let expected = Pending { path: path.clone(), address: "alice@chat.example".to_owned(), since: at(seconds), token };
         prop_assert_eq!(Pending::read(path).unwrap(), Some(expected));
     }

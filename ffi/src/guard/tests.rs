@@ -101,7 +101,10 @@ mod every_function {
             users::chatmail_note_login(null(), n(), 0, e());
             mailbox::chatmail_mailbox_trim(null(), n(), 0, n(), 0, null_mut(), null_mut(), e());
             metadata::chatmail_metadata_get(null(), n(), 0, n(), 0, null_mut(), e());
-            metadata::chatmail_metadata_set(null(), n(), 0, n(), 0, n(), 0, null_mut(), e());
+            metadata::chatmail_metadata_changes_new(null_mut(), e());
+            metadata::chatmail_metadata_changes_set(null_mut(), n(), 0, n(), 0, e());
+            metadata::chatmail_metadata_changes_remove(null_mut(), n(), 0, e());
+            metadata::chatmail_metadata_store(null(), n(), 0, null(), null_mut(), e());
             push::chatmail_push_notify(null(), n(), 0, n(), 0, null_mut(), e());
             message::chatmail_message_new_outgoing(null(), n(), 0, n(), 0, null_mut(), e());
             message::chatmail_message_new_incoming(null(), n(), 0, n(), 0, null_mut(), e());

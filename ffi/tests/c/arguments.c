@@ -65,8 +65,9 @@ static void a_null_object_is_an_argument_error(void)
     CHECK_ARGUMENT(
         chatmail_mailbox_trim(NULL, BYTES("a"), BYTES("/"), &messages, &removed, &err));
     CHECK_ARGUMENT(chatmail_metadata_get(NULL, BYTES("a"), BYTES("b"), &value, &err));
-    CHECK_ARGUMENT(
-        chatmail_metadata_set(NULL, BYTES("a"), BYTES("b"), BYTES("c"), &answer, &err));
+    CHECK_ARGUMENT(chatmail_metadata_changes_set(NULL, BYTES("a"), BYTES("b"), &err));
+    CHECK_ARGUMENT(chatmail_metadata_changes_remove(NULL, BYTES("a"), &err));
+    CHECK_ARGUMENT(chatmail_metadata_store(NULL, BYTES("a"), NULL, &answer, &err));
     CHECK_ARGUMENT(chatmail_push_notify(NULL, BYTES("a"), BYTES("b"), &spooled, &err));
     CHECK_ARGUMENT(chatmail_message_new_outgoing(NULL, BYTES("a"), BYTES("a"), &message, &err));
     CHECK_ARGUMENT(chatmail_message_new_incoming(NULL, BYTES("::1"), BYTES("a"), &message, &err));
@@ -89,7 +90,9 @@ static void a_null_output_is_an_argument_error(const chatmail_config_t *config)
     chatmail_error_t *err = NULL;
     chatmail_auth_t *auth = NULL;
     chatmail_users_t *users = NULL;
+    chatmail_metadata_changes_t *changes = NULL;
     uint64_t number = 77;
+    int32_t answer = 77;
 
     CHECK_ARGUMENT(chatmail_config_load(BYTES(in_dir("chatmail.ini")), NULL, &err));
     CHECK_ARGUMENT(chatmail_auth_new(config, NULL, &err));
@@ -107,8 +110,12 @@ static void a_null_output_is_an_argument_error(const chatmail_config_t *config)
     CHECK_ARGUMENT(chatmail_users_next(users, NULL, &err));
     chatmail_users_free(users);
     CHECK_ARGUMENT(chatmail_metadata_get(config, BYTES("a"), BYTES("b"), NULL, &err));
-    CHECK_ARGUMENT(
-        chatmail_metadata_set(config, BYTES("a"), BYTES("b"), BYTES("c"), NULL, &err));
+    CHECK_ARGUMENT(chatmail_metadata_changes_new(NULL, &err));
+    CHECK_OK(chatmail_metadata_changes_new(&changes, &err));
+    CHECK_ARGUMENT(chatmail_metadata_store(config, BYTES("a"), changes, NULL, &err));
+    CHECK_ARGUMENT(chatmail_metadata_store(config, BYTES("a"), NULL, &answer, &err));
+    CHECK(answer == 77);
+    chatmail_metadata_changes_free(changes);
     CHECK_ARGUMENT(chatmail_push_notify(config, BYTES("a"), BYTES("b"), NULL, &err));
     CHECK_ARGUMENT(chatmail_message_new_outgoing(config, BYTES("a"), BYTES("a"), NULL, &err));
     CHECK_ARGUMENT(chatmail_message_new_incoming(config, BYTES("::1"), BYTES("a"), NULL, &err));

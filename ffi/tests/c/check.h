@@ -71,9 +71,12 @@
 /* Adds `name` to the directory of the running program, the first argument of main(). */
 const char *in_dir(const char *name);
 int exists(const char *path);
+/* What the file of counters says; -1 if it says nothing. */
+long counted(const char *counter);
 
 void logins(const chatmail_config_t *config);
 void metadata_and_push(const chatmail_config_t *config);
+void forks(const chatmail_config_t *config);
 void messages(const chatmail_config_t *config);
 void odd_arguments(const chatmail_config_t *config);
 

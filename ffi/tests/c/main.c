@@ -78,6 +78,7 @@ int main(int argc, char **argv)
     unknown_keys_are_warnings(config);
     logins(config);
     metadata_and_push(config);
+    forks(config);
     messages(config);
     odd_arguments(config);
     chatmail_config_free(config);

@@ -28,12 +28,30 @@ static void expect_no_value(const chatmail_config_t *config, const char *key)
     CHECK(value == NULL);
 }
 
-static int32_t set(const chatmail_config_t *config, const char *key, const char *value)
+/* Stores what SETMETADATA with these keys and values would; NULL is NIL. */
+static int32_t set_both(const chatmail_config_t *config, const char *key, const char *value,
+                        const char *key2, const char *value2)
 {
     chatmail_error_t *err = NULL;
+    chatmail_metadata_changes_t *changes = NULL;
+    const char *keys[] = {key, key2}, *values[] = {value, value2};
     int32_t answer = 0;
-    CHECK_OK(chatmail_metadata_set(config, BYTES(ALICE), BYTES(key), BYTES(value), &answer, &err));
+    CHECK_OK(chatmail_metadata_changes_new(&changes, &err));
+    for (int i = 0; i < 2 && keys[i] != NULL; i++) {
+        if (values[i] == NULL)
+            CHECK_OK(chatmail_metadata_changes_remove(changes, BYTES(keys[i]), &err));
+        else
+            CHECK_OK(chatmail_metadata_changes_set(changes, BYTES(keys[i]), BYTES(values[i]),
+                                                   &err));
+    }
+    CHECK_OK(chatmail_metadata_store(config, BYTES(ALICE), changes, &answer, &err));
+    chatmail_metadata_changes_free(changes);
     return answer;
+}
+
+static int32_t set(const chatmail_config_t *config, const char *key, const char *value)
+{
+    return set_both(config, key, value, NULL, NULL);
 }
 
 static void the_server_has_values(const chatmail_config_t *config)
@@ -56,6 +74,26 @@ static void device_tokens_add_up(const chatmail_config_t *config)
     expect_value(config, DEVICE_TOKEN, "openpgp:first openpgp:second");
 }
 
+static void changes_are_stored_all_or_none(const chatmail_config_t *config)
+{
+    char longest[CHATMAIL_METADATA_VALUE_MAX + 2];
+    memset(longest, 'x', sizeof(longest) - 1);
+    longest[sizeof(longest) - 1] = '\0';
+    CHECK(set_both(config, DEVICE_TOKEN, "openpgp:third", DEVICE_TOKEN, longest) ==
+          CHATMAIL_METADATA_TOO_LONG);
+    CHECK(set_both(config, DEVICE_TOKEN, NULL, SERVER "turn", "mine") ==
+          CHATMAIL_METADATA_REFUSED);
+    CHECK(set_both(config, "priv/0123abcd/comment", NULL, "", NULL) == CHATMAIL_METADATA_NOTHING);
+    expect_value(config, DEVICE_TOKEN, "openpgp:first openpgp:second");
+    CHECK(set_both(config, DEVICE_TOKEN, NULL, DEVICE_TOKEN, longest + 1) ==
+          CHATMAIL_METADATA_STORED);
+    expect_value(config, DEVICE_TOKEN, longest + 1);
+    CHECK(set(config, DEVICE_TOKEN, NULL) == CHATMAIL_METADATA_STORED);
+    expect_no_value(config, DEVICE_TOKEN);
+    CHECK(set(config, DEVICE_TOKEN, "openpgp:first") == CHATMAIL_METADATA_STORED);
+    CHECK(set(config, DEVICE_TOKEN, "openpgp:second") == CHATMAIL_METADATA_STORED);
+}
+
 static int spool_files(void)
 {
     struct dirent *entry;
@@ -69,8 +107,7 @@ static int spool_files(void)
     return count;
 }
 
-/* What the file of counters says; -1 if it says nothing. */
-static long counted(const char *counter)
+long counted(const char *counter)
 {
     char name[64];
     long value = -1, number;
@@ -99,11 +136,17 @@ static void new_mail_is_told_to_each_device(const chatmail_config_t *config)
     CHECK(spooled == 2 && spool_files() == 2);
     CHECK(counted("chatmail_deliveries_total") == 3);
     CHECK(counted("chatmail_push_spooled_total") == 2);
+    CHECK_OK(chatmail_push_notify(config, BYTES(ALICE), BYTES("bob@chat.test"), &spooled, &err));
+    CHECK(spooled == 2 && spool_files() == 2);
+    CHECK(counted("chatmail_push_total{result=\"merged\"}") == 2);
+    CHECK(set(config, DEVICE_TOKEN, NULL) == CHATMAIL_METADATA_STORED);
+    CHECK(spool_files() == 0);
 }
 
 void metadata_and_push(const chatmail_config_t *config)
 {
     the_server_has_values(config);
     device_tokens_add_up(config);
+    changes_are_stored_all_or_none(config);
     new_mail_is_told_to_each_device(config);
 }

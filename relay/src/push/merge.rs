@@ -15,7 +15,7 @@ use super::name::Key;
 use super::queue::Entry;
 
 /// Between two requests for one device.
-const APART: Duration = Duration::from_secs(1);
+pub(super) const APART: Duration = Duration::from_secs(1);
 
 /// So many devices are remembered. At more than so many in a second the oldest may be asked twice; each
 /// takes a hundred bytes.
@@ -59,8 +59,8 @@ struct Last {
 #[derive(Debug, Default)]
 pub(super) struct Merge {
     last: HashMap<Device, Last>,
-    /// By the time they were sent, with the leader.
-    sent: VecDeque<(Instant, Key, Device)>,
+    /// By the time they were sent, with the batch: there is one request for a device in each.
+    sent: VecDeque<(Instant, u64, Device)>,
     riders: HashMap<Key, Vec<Entry>>,
 }
 
@@ -89,7 +89,7 @@ impl Merge {
             delivered: false,
         };
         self.last.insert(device, last);
-        self.sent.push_back((now.instant, entry.key, device));
+        self.sent.push_back((now.instant, now.batch, device));
         Turn::Send
     }
 
@@ -109,15 +109,15 @@ impl Merge {
 
     /// Forgets requests of more than a second ago, or too many, but not those on their way.
     fn forget_before(&mut self, now: Instant) {
-        while let Some((at, leader, device)) = self.sent.front().copied()
+        while let Some((at, batch, device)) = self.sent.front().copied()
             && (at + APART <= now || self.sent.len() > REMEMBERED)
         {
             self.sent.pop_front();
             match self.last.get(&device) {
                 // There was another request since, which has a place of its own.
-                Some(last) if last.leader != leader => {}
+                Some(last) if last.at.batch != batch => {}
                 // Still on its way: look again later.
-                Some(last) if !last.delivered => self.sent.push_back((now, leader, device)),
+                Some(last) if !last.delivered => self.sent.push_back((now, batch, device)),
                 _ => {
                     self.last.remove(&device);
                 }

@@ -29,7 +29,7 @@
 //! What is in the spool and is no notification is moved to
 //! `MAILBOXES_DIR/.chatmail/unreadable_notifications`, and told once.
 //!
-//! No log line names a token or an address. Files are named: their names are random.
+//! No log line names a token or an address. Files are named: their names are hashes.
 
 mod attempt;
 mod circuit;
@@ -46,6 +46,7 @@ mod tally;
 mod watch;
 mod work;
 
+use std::collections::HashSet;
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
@@ -61,7 +62,7 @@ use tracing::{info, warn};
 use attempt::{Attempt, Outcome, Schedule};
 use circuit::Circuit;
 use merge::Merge;
-use name::{Hasher, Names};
+use name::{Hasher, Key, Names};
 use post::PushService;
 use queue::Queue;
 pub use status::Status;
@@ -87,6 +88,8 @@ pub struct Delivery {
     merge: Merge,
     circuit: Circuit,
     in_flight: JoinSet<(Sent, Outcome)>,
+    /// Those in flight, and those that ride with them.
+    on_their_way: HashSet<Key>,
     /// Counts how often requests were started.
     batch: u64,
     sweep: Option<Sweep>,
@@ -124,6 +127,7 @@ impl Delivery {
             merge: Merge::default(),
             circuit: Circuit::default(),
             in_flight: JoinSet::new(),
+            on_their_way: HashSet::new(),
             batch: 0,
             sweep: None,
             swept: false,

@@ -1,15 +1,24 @@
 //! File names of the spool in 16 bytes each: a hundred thousand of them may wait.
 //!
-//! A relay's own names are 32 hexadecimal digits, which are these 16 bytes. Any other name is kept
-//! beside, under a hash that only this process can compute.
+//! A relay's own names ([`SpoolName`]) are these 16 bytes. Any other name is kept beside, under a hash that
+//! only this process can compute.
 
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::hash::{BuildHasher, Hash, RandomState};
 
+use chatmail_core::push::SpoolName;
+
 /// Stands for one file name of the spool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Key([u8; 16]);
+
+/// The names that one notification has, one after the other.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Pair {
+    pub(super) waiting: Key,
+    pub(super) claimed: Key,
+}
 
 /// Hashes to 128 bits, with keys drawn for this process: nobody can make two that collide.
 #[derive(Debug, Default)]
@@ -32,8 +41,8 @@ pub(super) struct Names {
 impl Names {
     /// The key of a name; the same for the same name.
     pub(super) fn key(&mut self, name: &OsStr) -> Key {
-        if let Some(key) = own(name) {
-            return key;
+        if let Some(own) = name.to_str().and_then(SpoolName::parse) {
+            return Key(own.to_bytes());
         }
         let key = Key(self.hasher.hash(name));
         self.others.entry(key).or_insert_with(|| name.into());
@@ -44,25 +53,27 @@ impl Names {
     pub(super) fn name(&self, key: Key) -> OsString {
         match self.others.get(&key) {
             Some(name) => name.into(),
-            None => format!("{:032x}", u128::from_be_bytes(key.0)).into(),
+            None => SpoolName::from_bytes(key.0).to_string().into(),
         }
+    }
+
+    /// The two keys of a notification: while it waits, and once it was claimed. A name of another kind
+    /// is never replaced, and so is claimed from the start.
+    pub(super) fn pair(&self, key: Key) -> Option<Pair> {
+        if self.others.contains_key(&key) {
+            return None;
+        }
+        let own = SpoolName::from_bytes(key.0);
+        Some(Pair {
+            waiting: Key(own.waiting().to_bytes()),
+            claimed: Key(own.claimed().to_bytes()),
+        })
     }
 
     /// No file of this name is waiting any more.
     pub(super) fn forget(&mut self, key: Key) {
         self.others.remove(&key);
     }
-}
-
-/// The key of a name as the relay itself makes them.
-fn own(name: &OsStr) -> Option<Key> {
-    let name = name.to_str()?;
-    let is_digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
-    if name.len() != 32 || !name.bytes().all(is_digit) {
-        return None;
-    }
-    let number = u128::from_str_radix(name, 16).ok()?;
-    Some(Key(number.to_be_bytes()))
 }
 
 #[cfg(test)]
@@ -94,6 +105,10 @@ mod tests {
         different.dedup();
         assert_eq!(different.len(), keys.len());
         assert_eq!(names.others.len(), all.len() - 2, "own names need no place");
+        let pair = names.pair(keys[0]).expect("a name of the relay's own");
+        assert_eq!(pair.waiting, keys[0]);
+        assert!(names.name(pair.claimed) > names.name(pair.waiting));
+        assert!(names.pair(keys[5]).is_none());
         names.forget(keys[5]);
         assert_eq!(names.others.len(), all.len() - 3);
     }

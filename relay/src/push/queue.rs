@@ -122,6 +122,24 @@ impl Queue {
         }
     }
 
+    /// The file of a notification that was taken gets another name. One that waits under that name is
+    /// replaced by it: it is in the queue no longer. Answers whether there was one.
+    pub(super) fn renamed(&mut self, from: Key, to: Key) -> bool {
+        let second = self.known.get(&from).copied();
+        self.forget(from);
+        let replaced = self.known.contains_key(&to);
+        if replaced {
+            self.due.retain(|entry| entry.key != to);
+            self.later.retain(|Reverse((_, entry))| entry.key != to);
+            self.forget(to);
+        }
+        if let Some(second) = second {
+            self.known.insert(to, second);
+            *self.seconds.entry(second).or_default() += 1;
+        }
+        replaced
+    }
+
     /// Notifications known, those on their way included.
     pub(super) fn len(&self) -> usize {
         self.known.len()
@@ -184,6 +202,37 @@ mod tests {
         let due = queue.next_due(now).expect("the other");
         assert!(due >= later && due <= later + TICK, "not too early");
         assert_eq!(queue.take_due(due).map(|entry| entry.failed), Some(1));
+    }
+
+    #[test]
+    fn one_that_is_renamed_takes_the_place_of_one_that_waits() {
+        let now = Instant::now();
+        let later = now + Duration::from_secs(8);
+        let mut queue = Queue::new(now);
+        let [waiting, claimed] = keys();
+        queue.add(waiting, 7);
+        queue.take_due(now).expect("due");
+        assert!(!queue.renamed(waiting, claimed));
+        assert!(!queue.knows(waiting) && queue.knows(claimed));
+        let entry = Entry {
+            key: claimed,
+            failed: 3,
+        };
+        for again in [true, false] {
+            match again {
+                true => queue.wait(entry, later),
+                false => queue.again(entry),
+            }
+            queue.add(waiting, 9);
+            if again {
+                assert_eq!(queue.take_due(now).map(|entry| entry.key), Some(waiting));
+            }
+            assert!(queue.renamed(waiting, claimed));
+            assert_eq!(queue.oldest(), Some(9));
+        }
+        assert_eq!(queue.take_due(now).map(|entry| entry.key), Some(waiting));
+        assert_eq!(queue.take_due(later + TICK), None);
+        assert_eq!(queue.len(), 1);
     }
 
     #[test]

@@ -15,8 +15,8 @@ use tracing::{debug, error, info, warn};
 use super::Delivery;
 use super::attempt::{Found, Outcome, find};
 use super::circuit::Blame;
-use super::merge::{Device, Moment, Turn};
-use super::name::Key;
+use super::merge::{APART, Device, Moment, Turn};
+use super::name::{Key, Pair};
 use super::queue::Entry;
 use super::sweep::{Sweep, second, seconds};
 use super::watch::{News, Watch};
@@ -85,6 +85,7 @@ impl Delivery {
 
     /// It is this notification's turn. What is not sent now is where it belongs afterwards.
     fn consider(&mut self, entry: Entry, moment: Moment) -> Option<(Sent, Pending)> {
+        let entry = self.claim(entry, moment)?;
         let found = find(self.path(entry.key));
         if !matches!(found, Found::CannotRead(_)) {
             self.cannot_read = false;
@@ -100,10 +101,7 @@ impl Delivery {
                 return None;
             }
             Found::CannotRead(why) => {
-                if !std::mem::replace(&mut self.cannot_read, true) {
-                    error!(file = %self.name(entry.key), "cannot be read, will try again: {why}");
-                }
-                self.queue.wait(entry, moment.instant + READ_AGAIN);
+                self.cannot_read(entry, &why, moment);
                 return None;
             }
         };
@@ -115,6 +113,7 @@ impl Delivery {
         let second = seconds(pending.since).into();
         match self.merge.turn(entry, device, second, moment) {
             Turn::Send => {
+                self.on_their_way.insert(entry.key);
                 let since = pending.since;
                 let sent = Sent {
                     entry,
@@ -123,11 +122,52 @@ impl Delivery {
                 };
                 return Some((sent, pending));
             }
-            Turn::Rides => {}
+            Turn::Rides => drop(self.on_their_way.insert(entry.key)),
             Turn::Done => self.done(entry.key, Counter::PushMerged),
             Turn::Wait(until) => self.queue.wait(entry, until),
         }
         None
+    }
+
+    /// Takes the file out of the hands of those who deliver mail: from now on a message for this device
+    /// makes a new one. `None` if it is not its turn after all.
+    fn claim(&mut self, mut entry: Entry, moment: Moment) -> Option<Entry> {
+        let Some(Pair { waiting, claimed }) = self.names.pair(entry.key) else {
+            return Some(entry);
+        };
+        if self.on_their_way.contains(&claimed) {
+            self.queue.wait(entry, moment.instant + APART);
+            return None;
+        }
+        let is_new = entry.key == waiting;
+        match fs::rename(self.path(waiting), self.path(claimed)) {
+            Ok(()) if is_new => {
+                if self.queue.renamed(waiting, claimed) {
+                    self.tally.add(Counter::PushMerged, 1);
+                }
+                entry.key = claimed;
+            }
+            // A newer one, which goes in its place. Its turn will come and find no file.
+            Ok(()) => self.tally.add(Counter::PushMerged, 1),
+            Err(why) if why.kind() == ErrorKind::NotFound => {
+                if is_new {
+                    self.forget(waiting);
+                    return None;
+                }
+            }
+            Err(why) => {
+                self.cannot_read(entry, &why.kind().to_string(), moment);
+                return None;
+            }
+        }
+        Some(entry)
+    }
+
+    fn cannot_read(&mut self, entry: Entry, why: &str, moment: Moment) {
+        if !std::mem::replace(&mut self.cannot_read, true) {
+            error!(file = %self.name(entry.key), "cannot be read, will try again: {why}");
+        }
+        self.queue.wait(entry, moment.instant + READ_AGAIN);
     }
 
     /// A request came to its end, and perhaps others with it.
@@ -152,6 +192,9 @@ impl Delivery {
         let key = sent.entry.key;
         let delivered = matches!(outcome, Outcome::Delivered | Outcome::DeviceGone);
         let riders = self.merge.answered(key, sent.device, delivered);
+        for key in riders.iter().map(|rider| rider.key).chain([key]) {
+            self.on_their_way.remove(&key);
+        }
         match outcome {
             Outcome::Delivered | Outcome::DeviceGone => {
                 self.circuit.well(now);
@@ -353,7 +396,7 @@ impl Delivery {
         self.spool.dir().join(self.names.name(key))
     }
 
-    /// The file's random name. The path would say no more.
+    /// The file's name. The path would say no more.
     fn name(&self, key: Key) -> String {
         self.names.name(key).to_string_lossy().into_owned()
     }

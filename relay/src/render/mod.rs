@@ -68,6 +68,8 @@ struct Values<'a> {
     /// A regular expression for the addresses that may send.
     address_pattern: String,
     hostname: &'a str,
+    /// Address of the operator, if one is known. Others than plain addresses are not.
+    contact: Option<&'a str>,
     tls: Tls,
     mailboxes_dir: String,
     max_mailbox_size: u64,
@@ -155,6 +157,7 @@ impl<'a> Values<'a> {
             username_characters: username_characters(domain),
             address_pattern: address_pattern(domain),
             hostname,
+            contact: contact(&config.privacy_mail),
             tls: Tls::new(config, layout)?,
             mailboxes_dir: text(&config.mailboxes_dir),
             max_mailbox_size: config.max_mailbox_size,
@@ -234,6 +237,19 @@ impl MilterLists {
             }
         }
     }
+}
+
+/// `privacy_mail` if it is a plain address: it stands in a URI and in settings of Dovecot.
+fn contact(privacy_mail: &str) -> Option<&str> {
+    let (localpart, domain) = privacy_mail.split_once('@')?;
+    let plain = |c: char| c.is_ascii_alphanumeric() || "._-+".contains(c);
+    let literal = domain.strip_prefix('[').and_then(|d| d.strip_suffix(']'));
+    let is_plain = match literal {
+        Some(address) => address.chars().all(|c| plain(c) || c == ':'),
+        None => domain.chars().all(plain),
+    };
+    (is_plain && !localpart.is_empty() && !domain.is_empty() && localpart.chars().all(plain))
+        .then_some(privacy_mail)
 }
 
 fn text(path: &Path) -> String {

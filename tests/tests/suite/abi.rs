@@ -1,12 +1,13 @@
 //! Dovecot refuses modules that were built for another Dovecot, and says so. Then nobody can log in, rather than
 //! everybody.
 
+use std::collections::BTreeSet;
 use std::fs::{self, Permissions};
 use std::io;
 use std::net::TcpListener;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use chatmail_tests::dovecot::{Modules, Version, dovecot};
 use chatmail_tests::imap::{Imap, Security};
@@ -66,6 +67,45 @@ fn the_right_modules_let_users_in_this_way() {
         let opened = open_inbox(&second, &relay.new_account("right"));
         assert!(opened.is_ok(), "{opened:?}: {}", second.log());
     }
+}
+
+#[test]
+fn building_the_modules_leaves_no_part_of_a_library_where_its_users_look() {
+    let relay = Instance::start();
+    let chatmail = relay.chatmail();
+    let release = Path::new(chatmail.get_program()).parent().expect("target");
+    let library = release.join("libchatmail.a");
+    if !library.exists() {
+        return;
+    }
+    let output = Command::new("nm")
+        .args(["--extern-only", "--defined-only", "--format=posix"])
+        .arg(&library)
+        .output()
+        .expect("nm");
+    let symbols = String::from_utf8_lossy(&output.stdout).into_owned();
+    let defined: BTreeSet<&str> = symbols
+        .lines()
+        .filter_map(|line| line.split_once(' '))
+        .map(|(name, _)| name)
+        .collect();
+    let header = include_str!("../../../include/chatmail.h");
+    let declared = header.match_indices('(').filter_map(|(at, _)| {
+        let before = &header[..at];
+        let start = before.rfind(|c: char| !c.is_ascii_alphanumeric() && c != '_')? + 1;
+        let line = before.rfind('\n')? + 1;
+        // Not in a comment.
+        let is_code = before[line..].starts_with(|c: char| c.is_ascii_lowercase());
+        (is_code && before[start..].starts_with("chatmail_")).then_some(&before[start..])
+    });
+    let declared: BTreeSet<&str> = declared.collect();
+    assert!(declared.len() > 40, "{declared:?}");
+    let missing: Vec<_> = declared.difference(&defined).collect();
+    assert!(
+        missing.is_empty(),
+        "{}, which an older build may have left, lacks {missing:?}",
+        library.display()
+    );
 }
 
 /// Runs a Dovecot with this module. The line of its log that names the module.

@@ -19,6 +19,8 @@ mod host;
 mod identity;
 mod idle;
 mod kill;
+mod listeners;
+mod log;
 mod login;
 mod mail;
 mod metadata;

@@ -7,11 +7,9 @@ use std::os::unix::net::UnixListener;
 use std::thread;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use chatmail_tests::Instance;
-use chatmail_tests::imap::{Imap, Status};
+use chatmail_tests::imap::{DEVICE_TOKEN, Imap, Status};
 use chatmail_tests::instance::{Account, reachable_tempdir};
-
-const DEVICE_TOKEN: &str = "/private/devicetoken";
+use chatmail_tests::{Instance, services, wait};
 
 #[test]
 fn the_capabilities_tell_delta_chat_what_it_may_use() {
@@ -34,7 +32,7 @@ fn each_device_token_is_added_to_those_before() {
     let mut imap = relay.imap(&account);
     assert_eq!(get(&mut imap, "INBOX", DEVICE_TOKEN), None);
 
-    let long = format!("openpgp:{}", "QUJD/+".repeat(600));
+    let long = format!("openpgp:{}", "QUJD/+==".repeat(127));
     for token in ["fcm-token-one", &long, "fcm-token-one"] {
         assert!(
             imap.set_metadata("INBOX", DEVICE_TOKEN, token)
@@ -148,12 +146,19 @@ fn an_unset_iroh_relay_is_the_relay_itself() {
 }
 
 #[test]
-fn dovecots_own_entries_stay_dovecots() {
+fn the_administrator_is_who_the_operator_says_or_nobody() {
+    let relay = Instance::with()
+        .param("privacy_mail", "privacy@chat.test")
+        .start();
+    let mut imap = relay.imap(&relay.account("alice"));
+    let admin = get(&mut imap, "", "/shared/admin");
+    assert_eq!(admin.as_deref(), Some("mailto:privacy@chat.test"));
+    assert_eq!(get(&mut imap, "", "/shared/comment"), None);
+
     let relay = Instance::start();
     let mut imap = relay.imap(&relay.account("alice"));
-    for key in ["/shared/comment", "/shared/admin"] {
-        let answer = imap.get_metadata("", key).expect("GETMETADATA");
-        assert!(answer.is_ok(), "{key}: {answer:?}");
+    for key in ["/shared/admin", "/shared/comment"] {
+        assert_eq!(get(&mut imap, "", key), None, "{key}");
     }
 }
 
@@ -173,17 +178,13 @@ fn one_command_may_ask_for_what_there_is_and_what_there_is_not() {
     let values: Vec<_> = literals
         .map(|literal| String::from_utf8_lossy(literal).into_owned())
         .collect();
-    let expected = [
-        "Chatmail server",
-        "mailto:root@chat.test",
-        "https://chat.test",
-        "1000",
-    ];
+    let expected = ["https://chat.test", "1000"];
     assert_eq!(values, expected, "{answer:?}");
     // Names of entries have no case (RFC 5464 section 3.1).
     let shouted = "GETMETADATA \"\" /SHARED/Vendor/DeltaChat/MaxSmtpRecipients";
     let answer = imap.command(shouted).expect("GETMETADATA");
     assert_eq!(answer.untagged[0].literals, [b"1000"], "{answer:?}");
+    imap.command("CREATE Trash").expect("CREATE");
     for (mailbox, key) in [
         ("INBOX", "/private/devicetoken"),
         ("INBOX", "/shared/devicetoken"),
@@ -191,6 +192,7 @@ fn one_command_may_ask_for_what_there_is_and_what_there_is_not() {
         ("", "/private/devicetoken"),
         ("", "/shared/vendor/deltachat"),
         ("", "/shared/vendor/other/irohrelay"),
+        ("Trash", "/private/devicetoken"),
     ] {
         assert_eq!(get(&mut imap, mailbox, key), None, "{mailbox:?} {key}");
     }
@@ -217,6 +219,136 @@ fn setting_any_other_key_is_refused() {
     assert!(!relay.mailbox(&account).join("metadata.json").exists());
     let iroh = get(&mut imap, "", "/shared/vendor/deltachat/irohrelay");
     assert_eq!(iroh.as_deref(), Some("https://chat.test"));
+}
+
+#[test]
+fn a_command_is_stored_whole_or_not_at_all() {
+    let relay = Instance::start();
+    let mut imap = relay.imap(&relay.account("alice"));
+    let too_long = "x".repeat(1025);
+    let both = |first: &str, second: &str| {
+        format!("SETMETADATA INBOX ({DEVICE_TOKEN} {first} {DEVICE_TOKEN} {second})")
+    };
+    for (command, code) in [
+        (both("one", &too_long), "METADATA MAXSIZE 1024"),
+        (both(&too_long, "one"), "METADATA MAXSIZE 1024"),
+        (both("one", "\"a\tb\""), "CANNOT"),
+        (
+            format!("SETMETADATA INBOX ({DEVICE_TOKEN} one /private/comment two)"),
+            "CANNOT",
+        ),
+        (
+            format!("SETMETADATA INBOX (/private/other one {DEVICE_TOKEN} two)"),
+            "CANNOT",
+        ),
+    ] {
+        let answer = imap.command(&command).expect("SETMETADATA");
+        assert_eq!(
+            (answer.status, answer.code()),
+            (Status::No, Some(code)),
+            "{answer}"
+        );
+        assert_eq!(get(&mut imap, "INBOX", DEVICE_TOKEN), None);
+    }
+    let answer = imap.command(&both("one", "two")).expect("SETMETADATA");
+    assert!(answer.is_ok(), "{answer}");
+    let tokens = get(&mut imap, "INBOX", DEVICE_TOKEN);
+    assert_eq!(tokens.as_deref(), Some("one two"));
+}
+
+#[test]
+fn a_client_can_send_all_its_literals_before_it_is_refused() {
+    let relay = Instance::start();
+    let mut imap = relay.imap(&relay.account("alice"));
+    let literals = [vec![b'x'; 200_000], b"two".to_vec(), b"a\tb".to_vec()];
+    let [long, short, odd] = literals.each_ref().map(Vec::as_slice);
+    for (literals, code) in [
+        ([long, short], "METADATA MAXSIZE 1024"),
+        ([short, long], "METADATA MAXSIZE 1024"),
+        ([odd, short], "CANNOT"),
+    ] {
+        let parts = [
+            (format!("SETMETADATA INBOX ({DEVICE_TOKEN} "), literals[0]),
+            (format!(" {DEVICE_TOKEN} "), literals[1]),
+        ];
+        let answer = imap.command_around_literals(&parts, ")");
+        let answer = answer.expect("SETMETADATA");
+        assert_eq!(
+            (answer.status, answer.code()),
+            (Status::No, Some(code)),
+            "{answer}"
+        );
+        assert_eq!(get(&mut imap, "INBOX", DEVICE_TOKEN), None);
+    }
+}
+
+#[test]
+fn nil_removes_all_tokens_and_is_fine_where_there_is_nothing() {
+    let relay = Instance::start();
+    let mut imap = relay.imap(&relay.account("alice"));
+    let mut ok = |command: &str| {
+        let answer = imap.command(command).expect("SETMETADATA");
+        assert!(answer.is_ok(), "{command}: {answer}");
+        get(&mut imap, "INBOX", DEVICE_TOKEN)
+    };
+    for entries in [
+        format!("({DEVICE_TOKEN} NIL)"),
+        "(/private/comment NIL)".to_owned(),
+        format!("({DEVICE_TOKEN} one {DEVICE_TOKEN} NIL)"),
+    ] {
+        assert_eq!(
+            ok(&format!("SETMETADATA INBOX {entries}")),
+            None,
+            "{entries}"
+        );
+    }
+    for token in ["one", "two"] {
+        ok(&format!("SETMETADATA INBOX ({DEVICE_TOKEN} {token})"));
+    }
+    // Of another folder.
+    ok("CREATE Trash");
+    let kept = ok(&format!("SETMETADATA Trash ({DEVICE_TOKEN} NIL)"));
+    assert_eq!(kept.as_deref(), Some("one two"));
+    let three = ok(&format!(
+        "SETMETADATA INBOX ({DEVICE_TOKEN} NIL {DEVICE_TOKEN} three)"
+    ));
+    assert_eq!(three.as_deref(), Some("three"));
+}
+
+#[test]
+fn what_a_client_is_refused_and_folders_that_come_and_go_leave_no_line_in_the_log() {
+    let relay = Instance::start();
+    let mut imap = relay.imap(&relay.account("alice"));
+    let mut status = |command: &str| imap.command(command).expect(command).status;
+    assert_eq!(status("CREATE Trash"), Status::Ok);
+    for command in [
+        &format!("SETMETADATA INBOX ({DEVICE_TOKEN} {})", "x".repeat(2000)),
+        "SETMETADATA INBOX (/private/comment mine)",
+        "SETMETADATA INBOX (/shared/comment mine)",
+        "SETMETADATA \"\" (/shared/admin mine)",
+        "SETMETADATA \"\" (/shared/vendor/deltachat/turn NIL)",
+        &format!("SETMETADATA Trash ({DEVICE_TOKEN} mine)"),
+        "SETMETADATA Nowhere (/private/comment mine)",
+        "SETMETADATA INBOX (/private/vendor/vendor.dovecot/pvt/x mine)",
+    ] {
+        assert_eq!(status(command), Status::No, "{command}");
+    }
+    for command in [
+        "CREATE one",
+        "RENAME one two",
+        "CREATE two.three",
+        "RENAME two four",
+        "DELETE four.three",
+        "DELETE four",
+        "DELETE Trash",
+    ] {
+        assert_eq!(status(command), Status::Ok, "{command}");
+    }
+    assert_eq!(status("LOGOUT"), Status::Ok);
+    wait::until_true("the end of the session", || {
+        services::ended_sessions(&relay, "imap").len() >= 2
+    });
+    assert_eq!(services::complaints(&relay), [] as [String; 0]);
 }
 
 #[track_caller]

@@ -1,0 +1,155 @@
+/* Keeps addresses out of warnings and errors, whoever writes them: the path of
+   a mailbox holds its address, and Dovecot names files that it cannot read.
+
+   Of a path, the directory becomes the number of its inode, which tells the
+   operator which one it is, and nobody who has the log alone:
+
+     find MAILBOXES_DIR -maxdepth 1 -inum NUMBER
+
+   Any other address becomes "*@" and its domain; a client's IP address that
+   follows it, as in the prefixes of auth, goes too. Lines of other levels hold
+   no addresses: see login_log_format_elements and mail_log_prefix. */
+
+#include "chatmail-common.h"
+
+#include "str.h"
+
+#include <ctype.h>
+#include <sys/stat.h>
+
+static failure_callback_t *chatmail_log_next;
+
+static bool chatmail_log_is_local(char c)
+{
+	return i_isalnum(c) || strchr("._-+%=~", c) != NULL;
+}
+
+static bool chatmail_log_is_domain(char c)
+{
+	return i_isalnum(c) || strchr(".-:[]", c) != NULL;
+}
+
+static bool chatmail_log_is_path(char c)
+{
+	return !i_isspace(c) && strchr("<>()\"'=,;", c) == NULL;
+}
+
+/* Of the directory that text[path..end) names; FALSE if it names none. */
+static bool
+chatmail_log_inode(const char *path, const char *end, string_t *out)
+{
+	struct stat st;
+
+	if (*path != '/' || lstat(t_strdup_until(path, end), &st) < 0)
+		return FALSE;
+	str_printfa(out, "inode:%llu", (unsigned long long)st.st_ino);
+	return TRUE;
+}
+
+/* Where the IP address ends that follows an address after a comma; p itself if
+   none does. */
+static const char *chatmail_log_skip_ip(const char *p)
+{
+	const char *ip = p + 1;
+
+	if (*p != ',')
+		return p;
+	while (i_isxdigit(*ip) || *ip == '.' || *ip == ':')
+		ip++;
+	return *ip == ',' || *ip == ')' ? ip : p;
+}
+
+/* In the data stack. */
+static const char *chatmail_log_without_addresses(const char *text)
+{
+	string_t *out;
+	const char *at, *local, *path, *end, *done = text;
+
+	if (text == NULL || strchr(text, '@') == NULL)
+		return text;
+	out = t_str_new(256);
+	for (at = strchr(text, '@'); at != NULL; at = strchr(at + 1, '@')) {
+		for (local = at; local > done && chatmail_log_is_local(local[-1]); )
+			local--;
+		for (end = at + 1; *end != '\0' && chatmail_log_is_domain(*end); )
+			end++;
+		/* A colon or dot behind it belongs to the sentence. */
+		while (end > at + 1 && (end[-1] == ':' || end[-1] == '.'))
+			end--;
+		if (local == at || end == at + 1)
+			continue;
+		for (path = local; path > done && chatmail_log_is_path(path[-1]); )
+			path--;
+		str_append_data(out, done, local - done);
+		if (!chatmail_log_inode(path, end, out)) {
+			str_append(out, "*@");
+			str_append_data(out, at + 1, end - at - 1);
+			end = chatmail_log_skip_ip(end);
+		}
+		done = end;
+		at = end - 1;
+	}
+	str_append(out, done);
+	return str_c(out);
+}
+
+static void ATTR_FORMAT(2, 3)
+chatmail_log_pass_on(const struct failure_context *ctx, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	chatmail_log_next(ctx, format, args);
+	va_end(args);
+}
+
+/* The type of the line stands within the prefix, or behind it. */
+static void chatmail_log_prefix(struct failure_context *ctx)
+{
+	const char *prefix = ctx->log_prefix, *head;
+
+	if (prefix == NULL)
+		return;
+	head = chatmail_log_without_addresses(
+		t_strndup(prefix, ctx->log_prefix_type_pos));
+	ctx->log_prefix = t_strconcat(head, chatmail_log_without_addresses(
+		prefix + ctx->log_prefix_type_pos), NULL);
+	ctx->log_prefix_type_pos = strlen(head);
+}
+
+static void
+chatmail_log_error(const struct failure_context *ctx, const char *format,
+		   va_list args)
+{
+	struct failure_context own = *ctx;
+	int old_errno = errno;
+
+	T_BEGIN {
+		const char *text = t_strdup_vprintf(format, args);
+
+		chatmail_log_prefix(&own);
+		chatmail_log_pass_on(&own, "%s",
+				     chatmail_log_without_addresses(text));
+	} T_END;
+	errno = old_errno;
+}
+
+void chatmail_log_init(void)
+{
+	failure_callback_t *fatal, *error, *info, *debug;
+
+	i_get_failure_handlers(&fatal, &error, &info, &debug);
+	if (error == chatmail_log_error)
+		return;
+	chatmail_log_next = error;
+	i_set_error_handler(chatmail_log_error);
+}
+
+void chatmail_log_deinit(void)
+{
+	failure_callback_t *fatal, *error, *info, *debug;
+
+	i_get_failure_handlers(&fatal, &error, &info, &debug);
+	if (error == chatmail_log_error)
+		i_set_error_handler(chatmail_log_next);
+}
