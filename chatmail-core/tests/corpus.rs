@@ -157,6 +157,7 @@ fn every_file_is_in_the_table_and_every_reason_has_a_message() {
         "header-too-large",
         "not-encrypted",
         "header-field",
+        "header-line",
         "content-type",
         "transfer-encoding",
         "preamble",

@@ -362,3 +362,26 @@ fn messages_of_sequoias_stateless_command_pass_in_every_shape() {
     let refusal = common::refusal(Direction::Incoming, &delta_chat(&signed));
     assert_eq!(refusal.reason.name(), "packet");
 }
+
+#[test]
+fn gnupg_keys_stay_in_an_autocrypt_header() {
+    let Some(gpg) = Gpg::new(&KEYS.map(|(name, ..)| name)) else {
+        return;
+    };
+    for (name, ..) in KEYS {
+        let arguments = ["--export", "--export-options", "export-minimal", name];
+        let armor = gpg.run(&arguments, b"").expect("as before");
+        let key: String = armor
+            .lines()
+            .skip_while(|line| !line.is_empty())
+            .take_while(|line| !line.starts_with('='))
+            .map(|line| format!("\n {line}"))
+            .collect();
+        let key = key.trim_start();
+        let author = format!("{name}@chat.test");
+        let value = format!("addr={author}; prefer-encrypt=mutual; keydata=\n {key}");
+        assert!(oracle::keeps_key_of(&author, value.as_bytes()), "{value}");
+        let other = oracle::keeps_key_of("bob@chat.test", value.as_bytes());
+        assert!(!other, "{name}");
+    }
+}

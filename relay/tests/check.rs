@@ -276,7 +276,7 @@ fn what_the_filter_would_do_to_the_header_is_told() {
     let has = |edit: Value| edits.contains(&edit);
     assert!(
         has(
-            serde_json::json!({"action": "replace", "field": "subject", "index": 1, "value": "[...]"})
+            serde_json::json!({"action": "replace", "field": "Subject", "index": 1, "value": "[...]"})
         ),
         "{edits:?}"
     );
@@ -291,7 +291,7 @@ fn what_the_filter_would_do_to_the_header_is_told() {
 
     let text = words(&check([OsStr::new("--outgoing"), file.as_os_str()]));
     assert!(
-        text.contains("  edit:  subject would become `[...]`\n"),
+        text.contains("  edit:  Subject would become `[...]`\n"),
         "{text}"
     );
     assert!(

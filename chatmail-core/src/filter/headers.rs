@@ -3,10 +3,11 @@
 use std::borrow::Cow;
 use std::net::IpAddr;
 
+use super::edits::Edits;
 use super::limits;
 use super::mime::{self, Boundary, MediaType};
 use super::multipart::Content;
-use super::policy::{self, Action, Reads};
+use super::policy::{self, Reads};
 use super::verdict::{Direction, HeaderEdit, Part, Reason, Refusal};
 use crate::address::{self, header_address, plain_header_address};
 
@@ -19,16 +20,7 @@ pub(super) struct Header {
     too_large: bool,
     /// The first thing that keeps the message from being an encrypted one.
     fault: Option<Refusal>,
-    /// How many fields came for each row of the policy.
-    counts: [u16; policy::RULES.len()],
-    /// Fields to drop: the row, and which of the fields of that name.
-    dropped: Vec<(u8, u16)>,
-    /// Fields without a row, all of which are dropped: name and how many.
-    others: Vec<(Box<[u8]>, u32)>,
-    /// The row whose first field gets another value.
-    replaced: Option<usize>,
-    /// Bytes of names beside addresses.
-    names: usize,
+    edits: Edits,
     from: Author,
     content_type: Option<TopType>,
     transfer_encoding: bool,
@@ -91,11 +83,7 @@ impl Header {
             bytes: 0,
             too_large: false,
             fault: None,
-            counts: [0; policy::RULES.len()],
-            dropped: Vec::new(),
-            others: Vec::new(),
-            replaced: None,
-            names: 0,
+            edits: Edits::new(),
             from: Author::Missing,
             content_type: None,
             transfer_encoding: false,
@@ -106,8 +94,10 @@ impl Header {
         }
     }
 
-    /// Reads one field.
-    pub(super) fn field(&mut self, name: &[u8], value: &[u8]) {
+    /// Reads one field. `author` is the address that an outgoing message must come from.
+    pub(super) fn field(&mut self, name: &[u8], value: &[u8], author: &[u8]) {
+        // Nearly everyone writes one space behind the colon; limits count the same without it.
+        let value = value.strip_prefix(b" ").unwrap_or(value);
         self.fields += 1;
         self.bytes = self.bytes.saturating_add(name.len() + value.len());
         let (whole_name, name) = (name, name.trim_ascii_end());
@@ -130,8 +120,10 @@ impl Header {
         let Some((row, rule)) = row.and_then(|row| Some((row, policy::RULES.get(row)?))) else {
             return;
         };
-        self.apply(row, rule.action, name, value);
         if let Err(reason) = self.interpret(rule.reads, value) {
+            self.faulty(reason);
+        }
+        if let Err(reason) = self.edits.field(row, name, value, author) {
             self.faulty(reason);
         }
     }
@@ -231,90 +223,14 @@ impl Header {
         }
     }
 
-    /// The edits of a message that passes. The names of dropped fields go with them, because a
-    /// hostile header has many long ones.
+    /// The edits of a message that passes.
     pub(super) fn take_edits(&mut self) -> Vec<HeaderEdit> {
-        let others = std::mem::take(&mut self.others);
-        let count: u32 = others.iter().map(|(_, count)| *count).sum();
-        let replaced = usize::from(self.replaced.is_some());
-        let mut edits = Vec::with_capacity(count as usize + self.dropped.len() + replaced);
-        for (name, count) in others {
-            let name = String::from_utf8(name.into_vec())
-                .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned());
-            for index in (2..=count).rev() {
-                let name = name.clone();
-                edits.push(HeaderEdit::Delete { name, index });
-            }
-            edits.push(HeaderEdit::Delete { name, index: 1 });
-        }
-        let name = |row: usize| {
-            policy::RULES
-                .get(row)
-                .map(|rule| rule.field.to_ascii_lowercase())
-        };
-        edits.extend(self.dropped.iter().rev().filter_map(|(row, index)| {
-            Some(HeaderEdit::Delete {
-                name: name(usize::from(*row))?,
-                index: u32::from(*index),
-            })
-        }));
-        if let Some(row) = self.replaced
-            && let Some(rule) = policy::RULES.get(row)
-            && let Action::Replace(value) = rule.action
-        {
-            edits.push(HeaderEdit::Replace {
-                name: rule.field.to_ascii_lowercase(),
-                index: 1,
-                value: value.to_owned(),
-            });
-        }
-        edits
+        self.edits.take()
     }
 
     fn faulty(&mut self, reason: Reason) {
         let offset = self.fields;
         self.fault.get_or_insert_with(|| refusal(reason, offset));
-    }
-
-    fn apply(&mut self, row: usize, action: Action, name: &[u8], value: &[u8]) {
-        if policy::is_others(row) {
-            let mut name = Box::<[u8]>::from(name);
-            name.make_ascii_lowercase();
-            match self.others.iter_mut().find(|(known, _)| *known == name) {
-                Some((_, count)) => *count += 1,
-                None => self.others.push((name, 1)),
-            }
-            return;
-        }
-        let Some(count) = self.counts.get_mut(row) else {
-            return;
-        };
-        *count += 1;
-        let count = *count;
-        let stays = match action {
-            Action::Keep(form) | Action::Limit(form) => match form.text_in(value) {
-                Some(text) => {
-                    self.names += text;
-                    self.names <= limits::NAMES_BYTES
-                }
-                None => false,
-            },
-            Action::Drop => false,
-            Action::Replace(text) => {
-                if count == 1 && value.trim_ascii() != text.as_bytes() {
-                    self.replaced = Some(row);
-                }
-                count == 1
-            }
-        };
-        if stays {
-            return;
-        }
-        match action {
-            Action::Keep(_) => self.faulty(Reason::HeaderField),
-            // There are fewer rows than 256.
-            _ => self.dropped.push((row as u8, count)),
-        }
     }
 
     fn interpret(&mut self, reads: Reads, value: &[u8]) -> Result<(), Reason> {

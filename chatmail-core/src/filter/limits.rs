@@ -14,17 +14,39 @@ pub const HEADER_BYTES: usize = 128 * 1024;
 pub const HEADER_FIELD_BYTES: usize = 32 * 1024;
 /// A field name: RFC 5322 lines are at most 78 long where possible, 76 and a colon fit.
 pub const HEADER_NAME_BYTES: usize = 76;
+/// White space in a row in an outgoing field that stays, folds included. Mail programs write one
+/// space, or a line break and up to eight.
+pub const SPACE_RUN: usize = 10;
 /// Names beside addresses in an outgoing field, each: forty characters of any script.
 pub const NAME_BYTES: usize = 384;
-/// Names beside addresses in all outgoing fields together: a hundred and more members of a group.
+/// Names beside addresses, and links with theirs, in all outgoing fields together: a hundred and more
+/// members of a group.
 pub const NAMES_BYTES: usize = 4096;
-/// An address or link inside angle brackets, outgoing. RFC 5321 allows 254 to an address.
-pub const ADDRESS_BYTES: usize = 320;
+/// An address, outgoing (RFC 5321 section 4.5.3.1.3).
+pub const ADDRESS_BYTES: usize = 254;
+/// Addresses in all outgoing fields together: a thousand recipients, which is what Delta Chat sends
+/// to at once.
+pub const ADDRESSES_BYTES: usize = 32 * 1024;
+/// A link inside angle brackets, outgoing.
+pub const LINK_BYTES: usize = 320;
 /// A message id inside angle brackets, outgoing.
-pub const ID_BYTES: usize = 250;
+pub const ID_BYTES: usize = 160;
+/// The message ids of one outgoing field together.
+pub const THREAD_BYTES: usize = 2048;
+/// The packets of an Autocrypt key, outgoing. Delta Chat's have 700, RSA keys of 4096 bits 2,500, and
+/// post-quantum keys 4,000; those that sign with post-quantum algorithms reach 14,000.
+pub const KEY_BYTES: usize = 16 * 1024;
+/// Subkeys of an Autocrypt key, outgoing (a number). Most have one, some two.
+pub const KEY_SUBKEYS: usize = 8;
+/// The addresses that an Autocrypt key of Delta Chat names as its owner's, outgoing. There are at most
+/// a handful.
+pub const KEY_RELAYS_BYTES: usize = 1024;
+/// A line of an Autocrypt key but the first and the last has at least so many characters, outgoing.
+pub const KEY_LINE: usize = 32;
 /// A date, outgoing.
 pub const DATE_BYTES: usize = 64;
-/// A line of the body without its line end (RFC 5322 section 2.1.1).
+/// A line without its line end (RFC 5322 section 2.1.1): of the body, and of an outgoing field with
+/// its name. Postfix breaks longer ones up behind the signature (`smtp_line_length_limit`).
 pub const LINE_BYTES: usize = 998;
 /// A boundary (RFC 2046 section 5.1.1).
 pub const BOUNDARY_BYTES: usize = 70;
@@ -71,6 +93,8 @@ pub const REPORT_STATUS_BYTES: usize = 8192;
 /// One of these fields that holds text: what a server replied. The long replies of Gmail and Exchange
 /// have some 700.
 pub const REPORT_FIELD_BYTES: usize = 1024;
+/// An identifier or another word in a field of a delivery status.
+pub const REPORT_WORD_BYTES: usize = 250;
 /// One of these fields that names a host, perhaps with a comment.
 pub const REPORT_NAME_BYTES: usize = 255;
 /// The header of one part of a delivery report, each line with CRLF.

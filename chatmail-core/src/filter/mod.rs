@@ -29,10 +29,10 @@
 //! # Map
 //!
 //! `raw` splits a stream into fields and body; `headers` reads fields, `policy` holds the table of
-//! what becomes of them and `form` measures their values; `body` cuts lines; `multipart`, `part`,
-//! `encoded` and `mime` are the MIME grammar; `armor`, `alphabet`, `decode`, `openpgp` and
-//! `session_key` are what is inside. `report` is the grammar of delivery reports, with all the free
-//! text that they may have.
+//! what becomes of them, `form` measures their values and `edits` collects what is to change; `body`
+//! cuts lines; `multipart`, `part`, `encoded` and `mime` are the MIME grammar; `armor`, `alphabet`,
+//! `decode`, `openpgp` and `session_key` are what is inside. `report` is the grammar of
+//! delivery reports, with all the free text that they may have.
 //! [`limits`] has every number, `reply` every text.
 //!
 //! # What it cannot see
@@ -69,6 +69,7 @@ mod alphabet;
 mod armor;
 mod body;
 mod decode;
+mod edits;
 mod encoded;
 mod form;
 mod headers;
@@ -171,7 +172,7 @@ impl MessageFilter {
     /// white space) included, with or without the space after the colon.
     pub fn header(&mut self, name: &[u8], value: &[u8]) {
         match self.body {
-            Progress::Header => self.header.field(name, value),
+            Progress::Header => self.header.field(name, value, &self.sender),
             _ => self.header_malformed(),
         }
     }

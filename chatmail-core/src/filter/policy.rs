@@ -4,13 +4,26 @@
 //! the fields mail needs, each in a form and within a size that mail programs stay in. What says who
 //! or where somebody is, or which program wrote the message, is dropped.
 //!
+//! Each outgoing field stands once, in lines that Postfix sends as they are, and in 7 bits: nothing
+//! is left that a mail server would change behind the signature.
+//!
 //! # What remains readable in outgoing mail
 //!
-//! Addresses, and the names before them up to [`limits::NAME_BYTES`] each and
-//! [`limits::NAMES_BYTES`] together; message ids, boundaries and invite numbers, which programs
-//! choose at random and people could choose too; the Date; the links of mailing lists and the names
-//! before them; tokens; an Autocrypt key, whose base64 is not looked into. None of them has room for
-//! text with spaces but the names.
+//! What a sender could write text with, at most, in bytes:
+//!
+//! | what | bytes |
+//! |---|---|
+//! | names beside addresses, and the links of mailing lists, together | 4096 |
+//! | message ids: Message-ID, In-Reply-To, References | 160, 640, 2048 |
+//! | addresses in an Autocrypt key: its user ID, and where else its owner can be reached | 1278 |
+//! | tokens of Secure-Join | 288 |
+//! | the Date, the boundary, versions and keywords | 196 |
+//!
+//! Together that is 8706 bytes, of which only names have room for text with spaces. Addresses in To
+//! and the like come on top, 32768 bytes of them: a group may have a thousand members. The rest of an
+//! Autocrypt key is numbers in base64, up to 16384 bytes of them. As with encrypted data, nobody can
+//! tell a key's numbers from others. The order of the fields, the case of their names and the white
+//! space at folds can tell a few dozen bytes more.
 
 use super::form::Form;
 use super::limits;
@@ -20,9 +33,9 @@ use super::verdict::Direction;
 /// What happens to a field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Action {
-    /// Stays. In another form the message is refused: it needs the field.
+    /// Stays, outgoing once. In another form the message is refused: it needs the field.
     Keep(Form),
-    /// Stays. In another form the field is dropped: the message arrives without it.
+    /// Stays, once. In another form the field is dropped: the message arrives without it.
     Limit(Form),
     Drop,
     /// The first gets this value, others are dropped.
@@ -70,18 +83,27 @@ const fn read(rule: Rule, reads: Reads) -> Rule {
 
 use Action::{Drop, Keep, Limit, Replace};
 use Direction::{Incoming, Outgoing};
-use Form::{Addresses, Any, Date, Ids, Key, Links, Word};
+use Form::{Addresses, Date, Free, Ids, Key, Links, MediaType, OneOf, Word};
 
 /// Bytes of a list of addresses; Delta Chat can name each member of a group.
 const LIST: usize = limits::HEADER_FIELD_BYTES;
-/// Bytes of the ids of a thread; mail programs keep some dozen.
-const THREAD: usize = 4096;
+/// Ids of the messages that are answered; nearly always one.
+const ANSWERED: usize = 4;
+/// Ids of a thread; mail programs keep some dozen, Delta Chat three.
+const THREAD: usize = 32;
 /// Bytes of a field that holds one address, id or link with its name.
 const SHORT: usize = 512;
 /// Bytes of a token.
 const TOKEN: usize = 64;
-/// Other hosts write what they like into incoming fields; the limit is the header's own.
-const ALL: Form = Any(limits::HEADER_FIELD_BYTES);
+/// Bytes of the name of a step of Secure-Join.
+const STEP: usize = 32;
+/// Bytes of a version.
+const VERSION: usize = 8;
+/// RFC 3834 section 5, RFC 5436 section 2.7.1.
+const AUTOMATIC: Form = OneOf(&["no", "auto-generated", "auto-replied", "auto-notified"]);
+const PRECEDENCE: Form = OneOf(&["bulk", "list", "junk"]);
+/// RFC 2045 section 6.2.
+const ENCODINGS: Form = OneOf(&["7bit", "8bit", "binary"]);
 
 /// The policy. Incoming fields without a row stay as they are.
 #[rustfmt::skip]
@@ -92,31 +114,31 @@ pub(super) static RULES: [Rule; 58] = [
     row(Outgoing, "Cc", Keep(Addresses(LIST)), "mail programs answer to it"),
     row(Outgoing, "Reply-To", Limit(Addresses(SHORT)), "bots and mailing lists are answered elsewhere"),
     row(Outgoing, "Date", Limit(Date), "messages are sorted by it"),
-    row(Outgoing, "Message-ID", Limit(Ids(SHORT)), "messages are told apart by it"),
-    row(Outgoing, "In-Reply-To", Limit(Ids(THREAD)), "threads"),
+    row(Outgoing, "Message-ID", Limit(Ids(1)), "messages are told apart by it"),
+    row(Outgoing, "In-Reply-To", Limit(Ids(ANSWERED)), "threads"),
     row(Outgoing, "References", Limit(Ids(THREAD)), "threads"),
     // Readable by everyone on the way.
     row(Outgoing, "Subject", Replace("[...]"), "the encrypted message has its own"),
     // How to read the body. The grammar looks at their values.
-    read(row(Outgoing, "MIME-Version", Keep(Any(SHORT)), "without it the body is text"), Reads::MimeVersion),
-    read(row(Outgoing, "Content-Type", Keep(ALL), "says what the body is"), Reads::ContentType),
-    read(row(Outgoing, "Content-Transfer-Encoding", Keep(Any(SHORT)), "must leave the bytes alone"), Reads::TransferEncoding),
+    read(row(Outgoing, "MIME-Version", Keep(OneOf(&["1.0"])), "without it the body is text"), Reads::MimeVersion),
+    read(row(Outgoing, "Content-Type", Keep(MediaType), "says what the body is"), Reads::ContentType),
+    read(row(Outgoing, "Content-Transfer-Encoding", Keep(ENCODINGS), "must leave the bytes alone"), Reads::TransferEncoding),
     row(Outgoing, "Content-Description", Drop, "free text, shown by some readers"),
     row(Outgoing, "Content-Disposition", Drop, "file names are free text"),
     row(Outgoing, "Content-ID", Drop, "nothing refers to the whole message"),
     row(Outgoing, "Content-Language", Drop, "tells the user's language"),
     // Delta Chat: recognised before decryption, or steps before there is a key.
-    row(Outgoing, "Chat-Version", Limit(Word(TOKEN)), "tells chats from mail"),
-    row(Outgoing, "Chat-Is-Post-Message", Limit(Word(TOKEN)), "decides what is downloaded first"),
-    read(row(Outgoing, "Secure-Join", Limit(Word(TOKEN)), "the step"), Reads::SecureJoin),
-    read(row(Outgoing, "Secure-Join-Invitenumber", Keep(ALL), "the invitation it answers; must be a token"), Reads::InviteNumber),
+    row(Outgoing, "Chat-Version", Limit(Word(VERSION)), "tells chats from mail"),
+    row(Outgoing, "Chat-Is-Post-Message", Limit(OneOf(&["1"])), "decides what is downloaded first"),
+    read(row(Outgoing, "Secure-Join", Limit(Word(STEP)), "the step"), Reads::SecureJoin),
+    read(row(Outgoing, "Secure-Join-Invitenumber", Keep(Word(TOKEN)), "the invitation it answers"), Reads::InviteNumber),
     row(Outgoing, "Secure-Join-Group", Limit(Word(TOKEN)), "the group it is about"),
     row(Outgoing, "Secure-Join-Auth", Limit(Word(TOKEN)), "a later step"),
     row(Outgoing, "Secure-Join-Fingerprint", Limit(Word(TOKEN)), "a later step"),
     row(Outgoing, "Autocrypt", Limit(Key), "the key to answer with"),
     // Automatic mail and mailing lists run by a bot.
-    read(row(Outgoing, "Auto-Submitted", Limit(Word(TOKEN)), "keeps machines from answering each other (RFC 3834)"), Reads::AutoSubmitted),
-    row(Outgoing, "Precedence", Limit(Word(TOKEN)), "the same for old mailers"),
+    read(row(Outgoing, "Auto-Submitted", Limit(AUTOMATIC), "keeps machines from answering each other (RFC 3834)"), Reads::AutoSubmitted),
+    row(Outgoing, "Precedence", Limit(PRECEDENCE), "the same for old mailers"),
     row(Outgoing, "List-Id", Limit(Links(SHORT)), "RFC 2919"),
     row(Outgoing, "List-Archive", Limit(Links(SHORT)), "RFC 2369"),
     row(Outgoing, "List-Help", Limit(Links(SHORT)), "RFC 2369"),
@@ -124,7 +146,7 @@ pub(super) static RULES: [Rule; 58] = [
     row(Outgoing, "List-Post", Limit(Links(SHORT)), "RFC 2369"),
     row(Outgoing, "List-Subscribe", Limit(Links(SHORT)), "RFC 2369"),
     row(Outgoing, "List-Unsubscribe", Limit(Links(SHORT)), "RFC 2369"),
-    row(Outgoing, "List-Unsubscribe-Post", Limit(Word(TOKEN)), "RFC 8058"),
+    row(Outgoing, "List-Unsubscribe-Post", Limit(OneOf(&["List-Unsubscribe=One-Click"])), "RFC 8058"),
     // Who and where the user is, and what with.
     row(Outgoing, "Received", Drop, "the user's network address"),
     row(Outgoing, "X-Originating-IP", Drop, "the user's network address"),
@@ -142,13 +164,13 @@ pub(super) static RULES: [Rule; 58] = [
     row(Outgoing, "Authentication-Results", Drop, "clients do not check for other hosts"),
     row(Outgoing, "*", Drop, "no mail needs it, and anything could be written there"),
     // Incoming mail has its signature verified before these are applied.
-    read(row(Incoming, "From", Keep(ALL), "the sender, whose domain must have signed"), Reads::From),
-    read(row(Incoming, "MIME-Version", Keep(ALL), "without it the body is text"), Reads::MimeVersion),
-    read(row(Incoming, "Content-Type", Keep(ALL), "says what the body is"), Reads::ContentType),
-    read(row(Incoming, "Content-Transfer-Encoding", Keep(ALL), "must leave the bytes alone"), Reads::TransferEncoding),
-    read(row(Incoming, "Auto-Submitted", Keep(ALL), "delivery reports have it"), Reads::AutoSubmitted),
-    read(row(Incoming, "Secure-Join", Keep(ALL), "the step"), Reads::SecureJoin),
-    read(row(Incoming, "Secure-Join-Invitenumber", Keep(ALL), "the invitation it answers"), Reads::InviteNumber),
+    read(row(Incoming, "From", Keep(Free), "the sender, whose domain must have signed"), Reads::From),
+    read(row(Incoming, "MIME-Version", Keep(Free), "without it the body is text"), Reads::MimeVersion),
+    read(row(Incoming, "Content-Type", Keep(Free), "says what the body is"), Reads::ContentType),
+    read(row(Incoming, "Content-Transfer-Encoding", Keep(Free), "must leave the bytes alone"), Reads::TransferEncoding),
+    read(row(Incoming, "Auto-Submitted", Keep(Free), "delivery reports have it"), Reads::AutoSubmitted),
+    read(row(Incoming, "Secure-Join", Keep(Free), "the step"), Reads::SecureJoin),
+    read(row(Incoming, "Secure-Join-Invitenumber", Keep(Free), "the invitation it answers"), Reads::InviteNumber),
     row(Incoming, "Received", Drop, "what other hosts know of the way helps no reader"),
     row(Incoming, "Authentication-Results", Drop, "readers might believe what anybody can write"),
     row(Incoming, "DKIM-Signature", Drop, "verified, and broken by what is dropped"),
@@ -244,5 +266,27 @@ mod tests {
         assert_eq!(row_of(Outgoing, b"*"), Some(OTHERS));
         assert_eq!(row_of(Incoming, b"x-anything"), None);
         assert_eq!(row_of(Incoming, b"subject"), None);
+    }
+
+    #[test]
+    fn what_a_sender_can_choose_is_as_little_as_the_manual_says() {
+        let outgoing = RULES.iter().filter(|rule| rule.direction == Outgoing);
+        let fields: usize = outgoing
+            .map(|rule| match rule.action {
+                Keep(form) | Limit(form) => form.readable(),
+                Drop | Replace(_) => 0,
+            })
+            .sum();
+        let manual = include_str!("../../../man/chatmail-milter.8").replace('\n', " ");
+        let here = include_str!("policy.rs");
+        for bytes in [
+            fields + limits::NAMES_BYTES,
+            limits::NAMES_BYTES,
+            limits::ADDRESSES_BYTES,
+            limits::KEY_BYTES,
+        ] {
+            assert!(manual.contains(&format!("{bytes} bytes")), "{bytes}");
+            assert!(here.contains(&format!(" {bytes} ")), "{bytes}");
+        }
     }
 }

@@ -115,6 +115,11 @@ impl Reason {
                 Some("5.7.1"),
                 "The domain of the From address is not the address of this client",
             ),
+            Reason::HeaderLine => Reply::new(
+                554,
+                Some("5.6.0"),
+                format!("Header line longer than {} bytes", limits::LINE_BYTES),
+            ),
             _ => Reply::new(523, None, "Encryption Needed: Invalid Unencrypted Mail"),
         }
     }
@@ -165,6 +170,10 @@ mod tests {
         assert_eq!(
             line(Reason::InvalidFrom("nobody".into())),
             "500 Invalid FROM header: nobody"
+        );
+        assert_eq!(
+            line(Reason::HeaderLine),
+            "554 5.6.0 Header line longer than 998 bytes"
         );
         assert_eq!(
             Reply::rate_limited(b"alice@chat.test").to_string(),

@@ -155,13 +155,13 @@ fn number(bytes: &[u8]) -> Option<&[u8]> {
 }
 
 /// Splits off a multiprecision integer (RFC 9580 section 3.2).
-fn integer(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+pub(super) fn integer(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let (bits, bytes) = bytes.split_first_chunk()?;
     bytes.split_at_checked(usize::from(u16::from_be_bytes(*bits)).div_ceil(8))
 }
 
 /// Splits off a field that begins with its size in one octet.
-fn counted(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+pub(super) fn counted(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let (&size, bytes) = bytes.split_first()?;
     bytes.split_at_checked(usize::from(size))
 }

@@ -76,7 +76,7 @@ pub enum HeaderEdit {
     },
     /// Put another value into a field.
     Replace {
-        /// Field name in lower case.
+        /// Field name as the message spells it.
         name: String,
         /// Which of the fields with this name, from 1.
         index: u32,
@@ -179,6 +179,8 @@ pub enum Reason {
     /// A header field that is none, or that mail readers read differently: malformed, of an
     /// unexpected value, or present twice.
     HeaderField,
+    /// Outgoing: a line of a field that has to stay is longer than mail servers send as it is.
+    HeaderLine,
     /// A Content-Type that mail readers read differently, or with parameters it has no use for.
     ContentType,
     /// A Content-Transfer-Encoding that changes the bytes where none may, or a part that is not in its
@@ -233,6 +235,7 @@ impl Reason {
             Reason::HeaderTooLarge => "header-too-large",
             Reason::NotEncrypted => "not-encrypted",
             Reason::HeaderField => "header-field",
+            Reason::HeaderLine => "header-line",
             Reason::ContentType => "content-type",
             Reason::TransferEncoding => "transfer-encoding",
             Reason::Preamble => "preamble",

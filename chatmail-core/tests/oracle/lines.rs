@@ -131,7 +131,8 @@ pub(super) fn edits_are_complete(message: &[u8], accepted: &Accepted) -> Result<
             .count()
     };
     let replaced = accepted.edits.iter().any(|edit| {
-        matches!(edit, HeaderEdit::Replace { name, index: 1, value } if name == "subject" && value == "[...]")
+        matches!(edit, HeaderEdit::Replace { name, index: 1, value }
+            if name.eq_ignore_ascii_case("subject") && value == "[...]")
     });
     for (name, value) in &fields {
         let count = fields.iter().filter(|(other, _)| other == name).count();

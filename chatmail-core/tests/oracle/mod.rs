@@ -8,6 +8,7 @@
 #![allow(dead_code, unreachable_pub, reason = "each user needs another part")]
 
 mod armor;
+pub mod key;
 mod lines;
 mod packets;
 mod readers;
@@ -17,7 +18,7 @@ use std::sync::LazyLock;
 
 use chatmail_core::address::MailDomain;
 use chatmail_core::filter::{
-    Accepted, Class, Direction, MessageFilter, Origin, RawMessage, Verdict,
+    Accepted, Class, Direction, HeaderEdit, MessageFilter, Origin, RawMessage, Verdict,
 };
 use chatmail_core::mailbox::Mailboxes;
 
@@ -74,6 +75,48 @@ pub fn objection(direction: Direction, message: &[u8], verdict: &Verdict) -> Opt
         _ => return Some("no recipient allowed this".to_owned()),
     }
     second_opinion(direction, message, accepted).err()
+}
+
+/// Whether an outgoing message from [`SENDER`] keeps this Autocrypt header.
+///
+/// # Panics
+///
+/// If it keeps one that is not a key, or in which somebody can read something.
+pub fn keeps_key(value: &[u8]) -> bool {
+    keeps_key_of(SENDER, value)
+}
+
+/// The same of a message from another user.
+///
+/// # Panics
+///
+/// As [`keeps_key`].
+pub fn keeps_key_of(author: &str, value: &[u8]) -> bool {
+    let login = author.as_bytes();
+    let mut filter = MessageFilter::new(Origin::Outgoing { login }, login);
+    filter.header(b"From", login);
+    filter.header(b"Autocrypt", value);
+    let message = crlf(include_bytes!("../corpus/delta-chat-v1.eml"));
+    let at = message.windows(4).position(|end| end == b"\r\n\r\n");
+    let (header, body) = message.split_at(at.expect("a body") + 4);
+    let header = String::from_utf8_lossy(header).replace("\r\n", "\n");
+    let content_type = header.split("\nContent-Type: ").nth(1).expect("there");
+    filter.header(b"Content-Type", content_type.trim_end().as_bytes());
+    filter.body(body);
+    let Verdict::Accepted(accepted) = filter.finish(mailboxes()).expect("decided") else {
+        // A value with control characters makes a message malformed.
+        return false;
+    };
+    let gone =
+        |edit: &HeaderEdit| matches!(edit, HeaderEdit::Delete { name, .. } if name == "autocrypt");
+    if accepted.edits.iter().any(gone) {
+        return false;
+    }
+    let text = String::from_utf8_lossy(value);
+    if let Err(objection) = key::packets(text.trim(), author) {
+        panic!("{objection}\n{text}");
+    }
+    true
 }
 
 /// What mail-parser reads in a message beside an encrypted one.

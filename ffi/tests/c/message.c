@@ -116,7 +116,7 @@ static void an_encrypted_message_passes_with_a_cleaned_header(const chatmail_con
         CHECK(has_edit(verdict, "received", 2, NULL));
         CHECK(has_edit(verdict, "received", 1, NULL));
         CHECK(has_edit(verdict, "user-agent", 1, NULL));
-        CHECK(has_edit(verdict, "subject", 1, "[...]"));
+        CHECK(has_edit(verdict, "Subject", 1, "[...]"));
         CHECK(chatmail_verdict_edit(verdict, 4) == NULL);
         chatmail_verdict_free(verdict);
     }

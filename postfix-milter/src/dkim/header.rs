@@ -181,13 +181,13 @@ mod tests {
             index,
         };
         let replace = HeaderEdit::Replace {
-            name: "subject".to_owned(),
+            name: "SUBJECT".to_owned(),
             index: 1,
             value: "[...]".to_owned(),
         };
         header.edit(&[delete(3), delete(1), replace, delete(7)]);
         let fields = text(header.fields().collect());
-        assert_eq!(fields, ["subject: [...]\r\n", "x: 2\r\n"]);
+        assert_eq!(fields, ["SUBJECT: [...]\r\n", "x: 2\r\n"]);
     }
 
     #[test]

@@ -48,6 +48,10 @@ pub(super) fn explain(reason: &Reason, direction: Direction) -> Option<Explanati
             "Each field of the header is `name: value`, without control characters, as long as its kind needs and once where it may stand once.",
             "A line without a colon, a second Content-Type or MIME-Version, or free text in a field that holds one word.",
         ),
+        Reason::HeaderLine => rule(
+            "A line of a field that stays has at most 998 bytes, its name included (RFC 5322 section 2.1.1).",
+            "A long To or Cc that is not folded. Postfix would fold the line after the message is signed.",
+        ),
         Reason::ContentType => rule(
             "A Content-Type is read in one way by every program, and has only the parameters it needs.",
             "Comments, encoded words, repeated or split parameters, values that lack their quotes, a boundary with odd characters, a charset that is not ASCII or UTF-8.",

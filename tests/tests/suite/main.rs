@@ -15,6 +15,7 @@ mod envelope;
 mod expire;
 mod failure;
 mod filter_failure;
+mod header_channel;
 mod host;
 mod identity;
 mod idle;

@@ -137,6 +137,6 @@ fn read(header: &mut Header, field: Field<'_>) -> Result<(), Reason> {
     if field.is_cut && policy::is_read(Direction::Incoming, field.name) {
         return Err(Reason::Returned);
     }
-    header.field(field.name, field.value);
+    header.field(field.name, field.value, b"");
     Ok(())
 }

@@ -181,11 +181,11 @@ impl Kind {
     fn fits(self, value: &[u8]) -> bool {
         let size = value.len();
         match self {
-            Kind::Word => size <= limits::ID_BYTES && is_word(value),
+            Kind::Word => size <= limits::REPORT_WORD_BYTES && is_word(value),
             Kind::Name => (1..=limits::REPORT_NAME_BYTES).contains(&size),
             Kind::Address => typed(value)
                 .is_some_and(|address| address.len() <= limits::ADDRESS_BYTES && is_word(address)),
-            Kind::Date => Form::Date.text_in(value).is_some(),
+            Kind::Date => Form::Date.room_in(value, b"").is_some(),
             Kind::Action => {
                 let action = before_comment(value);
                 ACTIONS
