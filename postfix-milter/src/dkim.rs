@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `header` | the header as it was received, octet for octet |
 //! | `body` | the hash of a body that streams by |
+//! | `identity` | in whose name this relay signs, and its private key |
 //! | `tags` | lists of `tag=value` |
 //! | `keys` | public keys in the DNS, and what was looked up lately |
 //! | `sign`, `verify` | the two directions |
@@ -40,19 +41,19 @@
 
 mod body;
 mod header;
+mod identity;
 mod keys;
 mod sign;
 mod tags;
 mod verify;
 
 use std::fmt;
-use std::fs;
 
 use chatmail_core::address;
 use chatmail_core::config::Config;
 
+use identity::Identity;
 use keys::Keys;
-use sign::Identity;
 
 pub use sign::{FIELD, Signer, SigningError};
 pub use verify::{Cause, Outcome, Verification, Verifier};
@@ -70,22 +71,14 @@ impl Dkim {
     ///
     /// # Errors
     ///
-    /// What is wrong, with the name of the file.
+    /// What is wrong with the file, with its name and what to do about it.
     pub fn load(config: &Config) -> Result<Option<Dkim>, String> {
         if !config.dkim {
             return Ok(None);
         }
         let identity = match config.mail_domain.is_literal() {
             true => None,
-            false => {
-                let file = config.dkim_key_file.display();
-                let pem = fs::read(&config.dkim_key_file)
-                    .map_err(|e| format!("cannot read dkim_key_file {file}: {e}"))?;
-                let identity =
-                    Identity::new(config.mail_domain.bare(), &config.dkim_selector, &pem)
-                        .map_err(|e| format!("dkim_key_file {file}: {e}"))?;
-                Some(identity)
-            }
+            false => Some(Identity::load(config)?),
         };
         let keys = Keys::new(&config.dns_resolver)?;
         Ok(Some(Dkim { identity, keys }))
@@ -100,7 +93,7 @@ impl Dkim {
     pub fn signs_for(&self, domain: &str) -> bool {
         self.identity
             .as_ref()
-            .is_some_and(|identity| identity.domain().eq_ignore_ascii_case(domain))
+            .is_some_and(|identity| identity.domain.eq_ignore_ascii_case(domain))
     }
 }
 

@@ -76,6 +76,64 @@ async fn a_key_that_was_withdrawn_or_is_for_something_else_is_none() {
 }
 
 #[tokio::test]
+async fn every_key_of_a_selector_is_tried_within_a_bound() {
+    let (key, old) = (Key::rsa(), Key::fresh());
+    let mail = mail().signed(&key, DOMAIN, "s1");
+    let (good, lost) = (key.record(), || Key::fresh().record());
+    let bare = good.strip_prefix("v=DKIM1; ").unwrap();
+    let ed25519 = format!("v=DKIM1; k=ed25519; {bare}");
+    for (texts, outcome) in [
+        (vec![lost(), good.clone()], Outcome::Pass),
+        (vec![good.clone(), lost()], Outcome::Pass),
+        (vec![lost(), lost(), lost(), good.clone()], Outcome::Pass),
+        // The same octets as a key of another kind, a withdrawn key, what is none at all.
+        (vec![ed25519.clone(), good.clone()], Outcome::Pass),
+        (
+            vec![
+                "v=DKIM1; p=".to_owned(),
+                "v=spf1 -all".to_owned(),
+                format!("v=DKIM1; k=dsa; {bare}"),
+                "words".to_owned(),
+                lost(),
+                good.clone(),
+            ],
+            Outcome::Pass,
+        ),
+        (vec![lost(), lost()], Outcome::Fail(Cause::Signature)),
+        (vec![ed25519], Outcome::Fail(Cause::Signature)),
+        (
+            vec!["p=".to_owned(), "p=".to_owned()],
+            Outcome::Fail(Cause::Key),
+        ),
+        // A domain that publishes keys without end is not followed.
+        (
+            vec![lost(), lost(), lost(), lost(), good.clone()],
+            Outcome::Fail(Cause::Signature),
+        ),
+    ] {
+        let site = Site::new();
+        site.dns.say(KEY, Says::Texts(texts.clone(), 3600));
+        assert_eq!(site.verify(&mail).await, outcome, "{texts:?}");
+    }
+    // All of them are remembered.
+    let site = Site::new();
+    site.dns
+        .say(KEY, Says::Texts(vec![old.record(), good.clone()], 3600));
+    for _ in 0..2 {
+        assert_eq!(site.verify(&mail).await, Outcome::Pass);
+        let mail = Mail::encrypted(CAROL).signed(&old, DOMAIN, "s1");
+        assert_eq!(site.verify(&mail).await, Outcome::Pass);
+    }
+    assert_eq!(site.dns.asked(), [KEY]);
+    // One of two is withdrawn: what is remembered refuses nobody, the DNS does.
+    site.dns.say(KEY, Says::Texts(vec![good], 3600));
+    let forged = Mail::encrypted(CAROL).signed(&Key::fresh(), DOMAIN, "s1");
+    assert_eq!(site.verify(&forged).await, Outcome::Fail(Cause::Signature));
+    let late = Mail::encrypted(CAROL).signed(&old, DOMAIN, "s1");
+    assert_eq!(site.verify(&late).await, Outcome::Fail(Cause::Signature));
+}
+
+#[tokio::test]
 async fn a_name_that_is_not_there_is_an_answer_and_trouble_is_none() {
     let key = Key::fresh();
     let site = Site::new();
@@ -216,9 +274,17 @@ fn a_key_file_is_rsa_or_ed25519_in_pem() {
         std::fs::write(&file, pem).unwrap();
         assert!(load("chat.test").unwrap().unwrap().signs_for("Chat.TEST"));
     }
-    for wrong in ["", "key", &signer::RSA.replace('A', "B")] {
+    for (wrong, remedy) in [
+        ("", "openssl genpkey"),
+        ("key", "openssl genpkey"),
+        (&signer::RSA.replace('A', "B"), "openssl genpkey"),
+        (signer::RSA_1024, "2048 to 4096 bits"),
+        (signer::ENCRYPTED, "openssl pkey"),
+    ] {
         std::fs::write(&file, wrong).unwrap();
         let error = load("chat.test").unwrap_err();
-        assert!(error.contains(&file.display().to_string()), "{error}");
+        for part in ["dkim_key_file", &file.display().to_string(), remedy] {
+            assert!(error.contains(part), "{error}");
+        }
     }
 }

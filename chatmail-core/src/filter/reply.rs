@@ -61,7 +61,13 @@ impl Reply {
         Reply::new(550, Some("5.7.1"), "This account is disabled")
     }
 
-    /// `554 5.7.1 No valid DKIM signature found`: incoming mail its From domain did not sign.
+    /// `554 5.7.1 No DKIM signature found`: incoming mail without any.
+    pub fn no_signature() -> Reply {
+        Reply::new(554, Some("5.7.1"), "No DKIM signature found")
+    }
+
+    /// `554 5.7.1 No valid DKIM signature found`: incoming mail whose signatures are not of its From
+    /// domain, or do not hold.
     pub fn no_valid_signature() -> Reply {
         Reply::new(554, Some("5.7.1"), "No valid DKIM signature found")
     }
@@ -192,6 +198,7 @@ mod tests {
             (Reply::relay_denied(), "554 5.7.1 Relay access denied"),
             (Reply::mailbox_full(), "552 5.2.2 Mailbox is full"),
             (Reply::disabled(), "550 5.7.1 This account is disabled"),
+            (Reply::no_signature(), "554 5.7.1 No DKIM signature found"),
             (
                 Reply::no_valid_signature(),
                 "554 5.7.1 No valid DKIM signature found",

@@ -23,11 +23,19 @@ use tracing::warn;
 
 use super::tags;
 
-/// Keys remembered at most. With [`RECORD_BYTES`] they stay below 10 MiB whatever strangers publish.
+/// Names whose keys are remembered. With [`ANSWER_BYTES`] they stay below 16 MiB whatever strangers
+/// publish.
 const REMEMBERED: NonZeroUsize = NonZeroUsize::MIN.saturating_add(4095);
 
 /// Octets of a key record: RSA of 8192 bits needs 1,400.
 const RECORD_BYTES: usize = 2048;
+
+/// Keys of one selector that are tried (a number). A domain that changes its key has two for a
+/// while; which of them made a signature does not show.
+const KEYS: usize = 4;
+
+/// Octets of all key records of one selector.
+const ANSWER_BYTES: usize = 2 * RECORD_BYTES;
 
 /// One attempt at a look-up; there are [`RETRIES`] more. Both together leave a whole verification
 /// within [`VERIFICATION`].
@@ -49,7 +57,7 @@ pub(super) struct Keys {
 
 #[derive(Clone)]
 struct Remembered {
-    key: Arc<Key>,
+    keys: Arc<[Key]>,
     until: Instant,
 }
 
@@ -60,7 +68,7 @@ pub(super) struct Key {
     pub(super) is_strict: bool,
 }
 
-/// Where a key comes from.
+/// Where keys come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Source {
     /// From memory, if it is there.
@@ -108,7 +116,8 @@ impl Keys {
         })
     }
 
-    /// The key of this selector and domain, and where it was found.
+    /// The keys of this selector and domain, [`KEYS`] at most but one at least, and where they were
+    /// found.
     ///
     /// # Errors
     ///
@@ -118,12 +127,12 @@ impl Keys {
         selector: &str,
         domain: &str,
         source: Source,
-    ) -> Result<(Arc<Key>, Source), NoKey> {
+    ) -> Result<(Arc<[Key]>, Source), NoKey> {
         let name = format!("{selector}._domainkey.{domain}.").to_ascii_lowercase();
         if source == Source::Any
-            && let Some(key) = self.recall(&name)
+            && let Some(keys) = self.recall(&name)
         {
-            return Ok((key, Source::Any));
+            return Ok((keys, Source::Any));
         }
         let found = self.look_up(&name).await;
         match &found {
@@ -136,14 +145,14 @@ impl Keys {
             }
             Err(NoKey::Trouble) => {}
         }
-        found.map(|found| (found.key, Source::Dns))
+        found.map(|found| (found.keys, Source::Dns))
     }
 
-    fn recall(&self, name: &str) -> Option<Arc<Key>> {
+    fn recall(&self, name: &str) -> Option<Arc<[Key]>> {
         let mut memory = self.memory();
         let found = memory.get(name)?;
         if found.until > Instant::now() {
-            return Some(Arc::clone(&found.key));
+            return Some(Arc::clone(&found.keys));
         }
         memory.pop(name);
         None
@@ -161,20 +170,34 @@ impl Keys {
         let answer = self.resolver.txt_lookup(name).await.map_err(reason)?;
         // The shortest time to live of the answer, aliases on the way to it included.
         let until = answer.valid_until();
-        answer
+        let texts = answer
             .answers()
             .iter()
-            .find_map(|record| match &record.data {
+            .filter_map(|record| match &record.data {
                 // The strings of a record are one text (section 3.6.2.2).
-                RData::TXT(text) => Key::parse(&text.txt_data.concat()),
+                RData::TXT(text) => Some(text.txt_data.concat()),
                 _ => None,
-            })
-            .map(|key| Remembered {
-                key: Arc::new(key),
-                until,
-            })
-            .ok_or(NoKey::None)
+            });
+        match parse_all(texts) {
+            keys if keys.is_empty() => Err(NoKey::None),
+            keys => Ok(Remembered { keys, until }),
+        }
     }
+}
+
+/// The keys among these records, in their order, within [`KEYS`] and [`ANSWER_BYTES`]. What stands
+/// beside them takes no key's place.
+fn parse_all(records: impl Iterator<Item = Vec<u8>>) -> Arc<[Key]> {
+    let mut room = ANSWER_BYTES;
+    records
+        .filter_map(|record| {
+            let left = room.checked_sub(record.len())?;
+            let key = Key::parse(&record)?;
+            room = left;
+            Some(key)
+        })
+        .take(KEYS)
+        .collect()
 }
 
 /// Those of `/etc/resolv.conf` as it is now. Without any, the one on this machine: resolv.conf(5).
@@ -271,6 +294,24 @@ mod tests {
             "v=DKIM1; n={}; p=P",
             "x".repeat(RECORD_BYTES)
         )));
+    }
+
+    #[test]
+    fn all_keys_of_a_selector_are_read_within_a_bound() {
+        let count =
+            |records: &[String]| parse_all(records.iter().cloned().map(String::into_bytes)).len();
+        let key = format!("p={P}");
+        assert_eq!(count(&[]), 0);
+        let beside = ["v=spf1 -all", "p=", "k=dsa; p=AAAA", "p=A; p=B"].map(str::to_owned);
+        assert_eq!(count(&beside), 0);
+        let one = std::slice::from_ref(&key);
+        let among = [beside.as_slice(), one, &beside, one].concat();
+        assert_eq!(count(&among), 2);
+        assert_eq!(count(&vec![key.clone(); KEYS + 3]), KEYS);
+        // One that is too long for what room is left, and one behind it that is not.
+        let long = format!("n={}; p={P}", "x".repeat(RECORD_BYTES - 128));
+        let many = [long.clone(), long.clone(), long, key];
+        assert_eq!(count(&many), 3);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use tokio::time::timeout;
 use super::body::{BodyHash, BodyHasher};
 use super::header::RawHeader;
 use super::keys::{Key, Keys, NoKey, Source, VERIFICATION};
+use super::sign::FIELD;
 use super::{Dkim, tags};
 
 /// Signatures of one domain that are looked at (a number). Each may cost a look-up.
@@ -31,8 +32,10 @@ pub enum Outcome {
 /// Why a signature does not hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cause {
-    /// There is none of the From domain.
+    /// The message has no `DKIM-Signature` field.
     NoSignature,
+    /// Every signature is of another domain than From.
+    OtherDomain,
     /// It is not written as the standard demands, or says too little: no `v=1`, From not signed.
     Malformed,
     /// RSA with SHA-1 (RFC 8301).
@@ -45,7 +48,7 @@ pub enum Cause {
     BodyHash,
     /// The DNS has no key for it, or one that is not for this.
     Key,
-    /// The header is another, or the key is another, or too small.
+    /// The header is another, or no key of the selector made this signature, or it is too small.
     Signature,
 }
 
@@ -81,24 +84,22 @@ impl Verifier {
 
     /// The header has ended.
     pub fn end_of_headers(&mut self) {
-        let signatures = self
-            .header
-            .fields()
-            .enumerate()
-            .filter_map(|(field, (name, value))| {
-                (name.eq_ignore_ascii_case(b"DKIM-Signature") && !tags::has_duplicates(value))
-                    .then(|| Signature::parse(value).ok())
-                    .flatten()
-                    .map(|signature| Candidate { field, signature })
-            });
-        self.candidates = signatures.collect();
+        let mut is_signed = false;
+        for (field, value) in signatures(&self.header) {
+            is_signed = true;
+            if !tags::has_duplicates(value)
+                && let Ok(signature) = Signature::parse(value)
+            {
+                self.candidates.push(Candidate { field, signature });
+            }
+        }
         for Candidate { signature, .. } in &self.candidates {
             let is_known = |body: &BodyHasher| body.canonicalization() == signature.cb;
             if !self.bodies.iter().any(is_known) {
                 self.bodies.push(BodyHasher::new(signature.cb));
             }
         }
-        if self.candidates.is_empty() {
+        if !is_signed {
             self.header = RawHeader::default();
         }
     }
@@ -150,8 +151,25 @@ impl Verification {
         }
         match trouble {
             true => Outcome::DnsTrouble,
-            false => Outcome::Fail(failure.unwrap_or(Cause::NoSignature)),
+            false => Outcome::Fail(failure.unwrap_or_else(|| self.absence(domain))),
         }
+    }
+
+    /// Why no signature of this domain could be checked. A field that cannot be read may be one of
+    /// it, unless its `d=` says otherwise.
+    fn absence(&self, domain: &str) -> Cause {
+        let mut cause = Cause::NoSignature;
+        for (field, value) in signatures(&self.header) {
+            let is_read = self.candidates.iter().any(|known| known.field == field);
+            let may_be_ours = || {
+                tags::value(value, b"d").is_none_or(|d| d.eq_ignore_ascii_case(domain.as_bytes()))
+            };
+            if !is_read && may_be_ours() {
+                return Cause::Malformed;
+            }
+            cause = Cause::OtherDomain;
+        }
+        cause
     }
 
     async fn check(&self, candidate: &Candidate, keys: &Keys, now: u64) -> Outcome {
@@ -165,9 +183,9 @@ impl Verification {
         let mut source = Source::Any;
         loop {
             match keys.get(s, d, source).await {
-                Ok((key, found)) => match self.check_header(candidate, &key) {
+                Ok((keys, found)) => match self.check_header(candidate, &keys) {
                     Ok(()) => return Outcome::Pass,
-                    // The domain may have a new key since.
+                    // The domain may have a new key by now.
                     Err(_) if found == Source::Any => source = Source::Dns,
                     Err(cause) => return Outcome::Fail(cause),
                 },
@@ -193,7 +211,19 @@ impl Verification {
         }
     }
 
-    fn check_header(&self, candidate: &Candidate, key: &Key) -> Result<(), Cause> {
+    /// One of the keys is enough. Else the cause is that of the last one.
+    fn check_header(&self, candidate: &Candidate, keys: &[Key]) -> Result<(), Cause> {
+        let mut checked = Err(Cause::Key);
+        for key in keys {
+            checked = self.check_key(candidate, key);
+            if checked.is_ok() {
+                break;
+            }
+        }
+        checked
+    }
+
+    fn check_key(&self, candidate: &Candidate, key: &Key) -> Result<(), Cause> {
         let signature = &candidate.signature;
         if !identity_fits(signature, key.is_strict) {
             return Err(Cause::Key);
@@ -210,6 +240,15 @@ impl Verification {
             .verify(&mut signed, &signature.b, signature.ch, signature.a)
             .map_err(|_| Cause::Signature)
     }
+}
+
+/// The fields of this header that a signature stands in, read or not: index and value.
+fn signatures(header: &RawHeader) -> impl Iterator<Item = (usize, &[u8])> {
+    header
+        .fields()
+        .enumerate()
+        .filter(|(_, (name, _))| name.eq_ignore_ascii_case(FIELD.as_bytes()))
+        .map(|(field, (_, value))| (field, value))
 }
 
 /// What a signature says of itself, and what the library leaves to us.
@@ -263,6 +302,7 @@ impl Cause {
     pub fn name(self) -> &'static str {
         match self {
             Cause::NoSignature => "no-signature",
+            Cause::OtherDomain => "other-domain",
             Cause::Malformed => "malformed",
             Cause::Algorithm => "algorithm",
             Cause::Expired => "expired",

@@ -11,7 +11,7 @@ use chatmail_core::filter::{Accepted, MessageFilter, Reply, Verdict};
 use super::envelope::{Envelope, Objection};
 use super::record::{Findings, Record, Signature};
 use super::{Changes, Decision, OutOfOrder, Route, guarded, guarded_async};
-use crate::dkim::{self, Dkim, Outcome, Signer, Verification, Verifier};
+use crate::dkim::{self, Cause, Dkim, Outcome, Signer, Verification, Verifier};
 use crate::policy::{Policy, Refused};
 
 /// A message on its way.
@@ -301,6 +301,7 @@ impl Pending {
             Some(outcome) => {
                 let (verdict, rule, reply) = match outcome {
                     Outcome::DnsTrouble => ("deferred", "dns-trouble", Reply::dns_trouble()),
+                    Outcome::Fail(Cause::NoSignature) => ("refused", "dkim", Reply::no_signature()),
                     _ => ("refused", "dkim", Reply::no_valid_signature()),
                 };
                 let signature = Signature::Verified(outcome);

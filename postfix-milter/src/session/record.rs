@@ -120,6 +120,9 @@ impl Signature {
             Signature::Exempt => "exempt",
             Signature::Verified(Outcome::Pass) => "pass",
             Signature::Verified(Outcome::Fail(Cause::NoSignature)) => "none",
+            Signature::Verified(Outcome::Fail(cause @ (Cause::OtherDomain | Cause::Malformed))) => {
+                cause.name()
+            }
             Signature::Verified(Outcome::Fail(_)) => "fail",
             Signature::Verified(Outcome::DnsTrouble) => "dns-trouble",
         })
@@ -131,5 +134,25 @@ impl Signature {
             Signature::Verified(Outcome::Fail(cause)) => cause.name(),
             other => other.label().unwrap_or("-"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn log_and_counter_say_whether_there_was_a_signature_at_all() {
+        let said = |cause| {
+            let signature = Signature::Verified(Outcome::Fail(cause));
+            (signature.words(), signature.label())
+        };
+        assert_eq!(said(Cause::NoSignature), ("no-signature", Some("none")));
+        assert_eq!(said(Cause::Malformed), ("malformed", Some("malformed")));
+        assert_eq!(
+            said(Cause::OtherDomain),
+            ("other-domain", Some("other-domain"))
+        );
+        assert_eq!(said(Cause::Expired), ("expired", Some("fail")));
     }
 }

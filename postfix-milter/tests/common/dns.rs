@@ -14,6 +14,8 @@ use mail_auth::hickory_resolver::proto::rr::{Name, RData, Record};
 pub enum Says {
     /// A text in strings of at most this many octets, and for how many seconds it holds.
     Text(String, usize, u32),
+    /// Several records with a text each, and for how many seconds they hold.
+    Texts(Vec<String>, u32),
     Alias(String, u32),
     /// A text that is told by TCP only.
     Long(String),
@@ -109,6 +111,12 @@ fn answer(query: &Message, by_tcp: bool, shared: &mut Shared) -> Option<Message>
         Some(Says::Text(text, most, ttl)) => {
             let strings = text.as_bytes().chunks(*most).collect();
             answer.add_answer(record(*ttl, RData::TXT(TXT::from_bytes(strings))));
+        }
+        Some(Says::Texts(texts, ttl)) => {
+            for text in texts {
+                let strings = text.as_bytes().chunks(255).collect();
+                answer.add_answer(record(*ttl, RData::TXT(TXT::from_bytes(strings))));
+            }
         }
         Some(Says::Long(_)) if !by_tcp => answer.metadata.truncation = true,
         Some(Says::Long(text)) => {

@@ -13,6 +13,10 @@ use super::Mail;
 pub const RSA: &str = include_str!("../keys/rsa.pem");
 /// The same in the form of PKCS#1.
 pub const RSA_PKCS1: &str = include_str!("../keys/rsa-pkcs1.pem");
+/// Too short a key to sign with.
+pub const RSA_1024: &str = include_str!("../keys/rsa1024.pem");
+/// A key behind a passphrase.
+pub const ENCRYPTED: &str = include_str!("../keys/encrypted.pem");
 pub const ED25519: &str = include_str!("../keys/ed25519.pem");
 
 pub enum Key {

@@ -18,8 +18,8 @@ use clap::Parser;
 /// verdict is the same for both. Offsets count bytes of the file as it stands.
 ///
 /// DKIM signatures are not looked at: chatmail-milter verifies them in incoming mail after this check,
-/// with a look into the DNS. A message that passes here can still be refused with `No valid DKIM
-/// signature found`. Neither are rate limits, quotas, and whether recipients exist.
+/// with a look into the DNS. A message that passes here can still be refused with `No DKIM signature
+/// found` or `No valid DKIM signature found`. Neither are rate limits, quotas, and whether recipients exist.
 #[derive(Debug, Parser)]
 #[command(
     group = clap::ArgGroup::new("direction").args(["incoming", "outgoing"]),

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 
+use super::SENDER;
 use crate::dovecot::Version;
 use crate::relay::users::MAIL;
 
@@ -49,12 +50,17 @@ fn edited(text: &str, edits: &[Edit]) -> Result<String> {
 }
 
 /// For all relays: measured is the way into the queue, so mail ends there, and one client may open all connections.
-/// `outgoing` takes mail as the submission ports do, without TLS and login, which smtp-source(1) does not know.
+/// `outgoing` takes mail for everybody as the submission ports do, without TLS and login, which smtp-source(1) does not
+/// know; the filter is told of a login.
 pub(super) fn for_measuring(etc: &Path, lmtp_socket: &Path, outgoing: u16) -> Result<()> {
     let main = [
         Edit::once(
             format!("virtual_transport = lmtp:unix:{}\n", lmtp_socket.display()),
             "virtual_transport = discard:\n",
+        ),
+        Edit::once(
+            "default_transport = error:5.4.4 This relay exchanges no mail with other domains\n",
+            "default_transport = discard:\n",
         ),
         Edit::once(
             "smtpd_client_event_limit_exceptions =\n",
@@ -76,7 +82,9 @@ pub(super) fn for_measuring(etc: &Path, lmtp_socket: &Path, outgoing: u16) -> Re
         .find(|line| line.starts_with(FILTER))
         .context("no filter of outgoing mail in master.cf. The template has changed: adapt the benchmark")?;
     text.push_str(&format!(
-        "127.0.0.1:{outgoing} inet n - n - 300 smtpd\n  -o cleanup_service_name=authclean\n{filter}\n"
+        "127.0.0.1:{outgoing} inet n - n - 300 smtpd\n  -o cleanup_service_name=authclean\n  \
+         -o mynetworks=127.0.0.0/8\n  -o smtpd_relay_restrictions=permit_mynetworks,reject\n  \
+         -o {{ milter_macro_defaults = auth_authen={SENDER} }}\n{filter}\n"
     ));
     fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))
 }

@@ -47,6 +47,8 @@ use table::{Row, Table};
 /// A user of a server that does not exist, and that server's domain.
 const OUTSIDER: &str = "alice@outside.test";
 const OUTSIDE: &str = "outside.test";
+/// A user of both relays who sends.
+const SENDER: &str = "sender001@chat.test";
 
 /// Arguments of `cargo xtask bench`.
 #[derive(Args)]

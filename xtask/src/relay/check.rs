@@ -32,7 +32,7 @@ const OUTSIDE: &str = "outside.test";
 /// Seconds for which the filter may remember the key of that domain.
 const TTL: u32 = 60;
 /// What mail without a signature gets.
-const NOT_SIGNED: &str = "554 5.7.1 No valid DKIM signature found";
+const NOT_SIGNED: &str = "554 5.7.1 No DKIM signature found";
 /// Where the spool of notifications is below the mailboxes.
 const SPOOL: &str = "pending_notifications";
 
