@@ -372,7 +372,15 @@ fn every_message_that_passes_has_one_author_whom_the_verdict_names() {
     let directory = tempfile::tempdir().expect("directory");
     let mailboxes = mailboxes(&directory, &[("open@chat.test", &["password"])]);
     let finish = |direction, from: &[&str], others: &[(&str, &str)], body: &[u8]| {
-        let mut filter = MessageFilter::new(origin(direction), ALICE);
+        // A report has the null sender, and cleartext of a literal comes from its host.
+        let (origin, sender) = match direction {
+            Direction::Outgoing => (origin(direction), ALICE),
+            Direction::Incoming => {
+                let client = Some(IpAddr::from([192, 0, 2, 1]));
+                (Origin::Incoming { client }, &b""[..])
+            }
+        };
+        let mut filter = MessageFilter::new(origin, sender);
         filter.recipient(b"open@chat.test");
         for value in from {
             filter.header(b"From", value.as_bytes());
@@ -385,8 +393,14 @@ fn every_message_that_passes_has_one_author_whom_the_verdict_names() {
     };
     let report = [
         ("Auto-Submitted", "auto-replied"),
-        ("Content-Type", "multipart/report; boundary=b"),
+        (
+            "Content-Type",
+            "multipart/report; report-type=delivery-status; boundary=b",
+        ),
     ];
+    let status = b"--b\r\n\r\nLost.\r\n--b\r\nContent-Type: message/delivery-status\r\n\r\n\
+        Reporting-MTA: dns; example.org\r\n\r\n\
+        Final-Recipient: rfc822; bob@example.org\r\nAction: failed\r\nStatus: 5.1.1\r\n--b--\r\n";
     let encrypted = [("Content-Type", ENCRYPTED)];
     let body = encrypted_body();
     for (direction, from, fields, body, expected) in [
@@ -408,7 +422,7 @@ fn every_message_that_passes_has_one_author_whom_the_verdict_names() {
             Direction::Incoming,
             "MAILER-DAEMON@example.org (Mail Delivery System)",
             &report,
-            b"",
+            status,
             ("delivery-report", "MAILER-DAEMON@example.org", None),
         ),
         (
