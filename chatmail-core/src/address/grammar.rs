@@ -158,6 +158,23 @@ mod tests {
     }
 
     #[test]
+    fn a_new_localpart_is_words_joined_by_single_dots_and_begins_with_no_hyphen() {
+        let mut localparts = vec![String::new()];
+        for length in 1..=6 {
+            localparts = localparts
+                .iter()
+                .flat_map(|start| "a-_.+".chars().map(move |c| format!("{start}{c}")))
+                .collect();
+            for localpart in &localparts {
+                let fits = localpart.split('.').all(|word| !word.is_empty())
+                    && !localpart.starts_with('-')
+                    && !localpart.contains('+');
+                assert_eq!(new(localpart).is_ok(), fits, "{localpart} of {length}");
+            }
+        }
+    }
+
+    #[test]
     fn a_new_localpart_has_at_most_64_characters() {
         assert!(new(&"a".repeat(64)).is_ok());
         assert_eq!(new(&"a".repeat(65)), Err(AddressError::Length));

@@ -189,6 +189,58 @@ fn no_login_makes_an_account_that_could_not_be_used() {
 }
 
 #[test]
+fn the_login_map_gives_every_address_of_the_grammar_to_itself_and_others_to_nobody() {
+    let relay = relay(&[]);
+    let mut localparts = vec![String::new()];
+    let mut all = Vec::new();
+    for _ in 1..=5 {
+        localparts = localparts
+            .iter()
+            .flat_map(|start| "a-_.+".chars().map(move |c| format!("{start}{c}")))
+            .collect();
+        all.extend(localparts.iter().cloned());
+    }
+    // All in one run: on standard input, each with its owner on standard output.
+    let directory = &relay.endpoints().postfix_config_directory;
+    let mut postmap = Command::new("postmap")
+        .arg("-c")
+        .arg(directory)
+        .args(["-q", "-"])
+        .arg(format!("regexp:{}", directory.join("login_map").display()))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("postmap");
+    let mut stdin = postmap.stdin.take().expect("stdin");
+    let keys: String = all
+        .iter()
+        .map(|name| format!("{name}@chat.test\n"))
+        .collect();
+    let writer = thread::spawn(move || stdin.write_all(keys.as_bytes()));
+    let output = postmap.wait_with_output().expect("postmap");
+    writer.join().expect("writer").expect("keys");
+    let found = String::from_utf8(output.stdout).expect("text");
+    let found: Vec<&str> = found.lines().collect();
+    assert_eq!(found.len(), all.len());
+    for (localpart, line) in all.iter().zip(found) {
+        let address = format!("{localpart}@chat.test");
+        let fits = localpart.split('.').all(|word| !word.is_empty())
+            && !localpart.starts_with('-')
+            && !localpart.contains('+');
+        let owner = if fits { address.as_str() } else { "nobody" };
+        assert_eq!(line, format!("{address}\t{owner}"));
+    }
+    for foreign in [
+        "alice@xchat.test",
+        "alice@chatxtest",
+        "alice@chat.test.x",
+        "alice",
+    ] {
+        assert_eq!(owner(&relay, foreign), "nobody", "{foreign}");
+    }
+}
+
+#[test]
 fn the_operator_makes_and_imports_accounts_of_the_same_addresses() {
     let relay = relay(&[("registration", "closed")]);
     for localpart in FIT {
