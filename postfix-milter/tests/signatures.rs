@@ -424,9 +424,7 @@ fn no_line_of_a_signature_is_long_whatever_fields_are_called() {
     for length in [998, 4000, 77, 76, 71] {
         mail.fields.push(("x".repeat(length), "a".to_owned()));
     }
-    let answers = filter
-        .internal()
-        .transaction("", &["nobody@chat.test"], &mail);
+    let answers = filter.internal().transaction("", &[CAROL], &mail);
     let sent = edited(&mail, &answers);
     let (name, signature) = &sent.fields[0];
     assert_eq!(name, "DKIM-Signature");

@@ -221,11 +221,12 @@ fn every_refusal_is_explained_in_words() {
             .expect("chatmail runs");
         assert_eq!(output.status.code(), Some(1), "{}", row.name);
         let text = words(&output);
-        assert!(text.starts_with(&format!(
+        let verdict = format!(
             "{}: refused as {} mail: {reason}\n",
             file.display(),
             row.direction
-        )));
+        );
+        assert!(text.starts_with(&verdict), "{verdict:?} is not in\n{text}");
         for piece in ["\n  where: ", "\n  rule:  ", "\n  look:  ", "\n  reply: 5"] {
             assert!(text.contains(piece), "{piece:?} is not in\n{text}");
         }

@@ -164,7 +164,7 @@ fn an_account_is_one_of_this_relay_with_a_password() {
             64,
             "no address of chat.test",
         ),
-        ("a@chat.test", &file, 78, "is no password"),
+        ("a@chat.test", &file, 78, "is not a password"),
         ("a@chat.test", "/nonexistent", 78, "there is no password"),
     ] {
         let account = ["--address", address, "--password-file", file];

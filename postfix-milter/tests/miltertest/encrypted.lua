@@ -47,7 +47,7 @@ if mt.getreply(conn) ~= SMFIR_CONTINUE then
     fail("the message was not accepted: " .. mt.getreply(conn))
 end
 -- The space behind the colon is the filter's to write: SMFIP_HDR_LEADSPC.
-if not mt.eom_check(conn, MT_HDRCHANGE, "subject", " [...]") then
+if not mt.eom_check(conn, MT_HDRCHANGE, "Subject", " [...]") then
     fail "the Subject was left as it was"
 end
 if not mt.eom_check(conn, MT_HDRDELETE, "user-agent") then

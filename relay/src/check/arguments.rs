@@ -86,7 +86,8 @@ pub struct Arguments {
     /// Network address of the host that sends incoming mail [default: not known]
     #[arg(long, value_name = "IP", conflicts_with = "outgoing")]
     pub(super) client: Option<IpAddr>,
-    /// Envelope recipient; repeat for several. Matters for incoming cleartext, together with --config
+    /// Envelope recipient; repeat for several. Matters for incoming reports, and for incoming cleartext
+    /// together with --config
     #[arg(long = "recipient", value_name = "ADDRESS")]
     pub(super) recipients: Vec<String>,
     /// chatmail.ini: ask the recipients' mailboxes whether they accept cleartext. Without it, none does

@@ -64,20 +64,21 @@ pub enum Stopped {
 
 /// Checks each file and writes what it found to `output`.
 pub fn run(arguments: &Arguments, output: &mut dyn Write) -> Result<Ended, Stopped> {
-    let (mailboxes, recipients) = match &arguments.config {
+    let mailboxes = match &arguments.config {
         Some(path) => {
             let config =
                 Config::load(path).map_err(|error| Stopped::Configuration(error.to_string()))?;
             for warning in &config.warnings {
                 eprintln!("chatmail: warning: {warning}");
             }
-            (config.mailboxes(), arguments.recipients.as_slice())
+            config.mailboxes()
         }
-        // Without a recipient none is asked: this stands for mailboxes as they are made.
+        // No recipient is at this domain, so none accepts cleartext: as with mailboxes as they are
+        // made.
         None => {
             let domain = MailDomain::parse("invalid")
                 .ok_or_else(|| Stopped::Configuration("no mail domain".to_owned()))?;
-            (Mailboxes::new("/nonexistent".into(), domain), &[][..])
+            Mailboxes::new("/nonexistent".into(), domain)
         }
     };
     let envelope = Envelope {
@@ -85,7 +86,7 @@ pub fn run(arguments: &Arguments, output: &mut dyn Write) -> Result<Ended, Stopp
         sender: arguments.sender.as_deref(),
         login: arguments.login.as_deref(),
         client: arguments.client,
-        recipients,
+        recipients: &arguments.recipients,
     };
     let mut ended = Ended::Accepted;
     for path in &arguments.files {

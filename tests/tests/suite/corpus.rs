@@ -100,7 +100,7 @@ impl Outcome {
                 let code = match reason.as_str() {
                     "invalid-from" | "from-mismatch" => 500,
                     "header-too-large" => 552,
-                    "header-line" => 554,
+                    "header-line" | "foreign-literal" => 554,
                     _ => 523,
                 };
                 Outcome::checked(code, reason)
