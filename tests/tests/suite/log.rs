@@ -30,9 +30,12 @@ fn no_line_names_an_address_and_an_error_names_the_mailbox_by_its_inode() {
     assert!(!answer.expect("SETMETADATA").is_ok());
     deliver(&relay, json);
 
-    // Files of Dovecot's own, and directories, that it cannot get at.
-    for name in ["cur", "new", "tmp", "dovecot-uidlist"] {
-        take_away(&relay.mailbox(cur).join(name));
+    // What is of another kind than Dovecot thinks, and what it cannot get at.
+    for name in ["dovecot-uidlist", "dovecot.index.log", "maildirsize"] {
+        let path = relay.mailbox(cur).join(name);
+        fs::remove_file(&path).ok();
+        fs::create_dir(&path).expect("a directory");
+        owned_by_the_neighbour(&path);
     }
     try_everything(&relay, cur);
     take_away(&relay.mailbox(dir));
