@@ -229,8 +229,9 @@ fn open_listeners(relay: &Instance) -> BTreeMap<(String, String), Listener> {
         match words[..] {
             ["service", of, "{"] => service = of.to_owned(),
             [kind, of, "{"] if kind.ends_with("_listener") => {
-                name = Some(of.to_owned());
-                all.insert((service.clone(), of.to_owned()), Listener::default());
+                let of = of.trim_matches('"').to_owned();
+                name = Some(of.clone());
+                all.insert((service.clone(), of), Listener::default());
             }
             ["}"] => name = None,
             ["protocol", "=", protocol] if !["imap", "lmtp"].contains(&protocol) => {
