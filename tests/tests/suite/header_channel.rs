@@ -26,7 +26,10 @@ struct Scene {
 impl Scene {
     fn new() -> Scene {
         let outside = Outside::start().expect("server");
-        let relay = Instance::with().route("elsewhere.test", &outside).start();
+        let relay = Instance::with()
+            .route("elsewhere.test", &outside)
+            .param("max_user_send_burst_size", 100)
+            .start();
         let alice = relay.account("alice");
         Scene {
             relay,
