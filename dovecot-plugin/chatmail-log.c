@@ -1,14 +1,18 @@
-/* Keeps addresses out of warnings and errors, whoever writes them: the path of
-   a mailbox holds its address, and Dovecot names files that it cannot read.
+/* Keeps addresses out of the log, whoever writes it: the path of a mailbox
+   holds its address, and Dovecot names files that it cannot read.
 
    Of a path, the directory becomes the number of its inode, which tells the
    operator which one it is, and nobody who has the log alone:
 
      find MAILBOXES_DIR -maxdepth 1 -inum NUMBER
 
-   Any other address becomes "*@" and its domain; a client's IP address that
-   follows it, as in the prefixes of auth, goes too. Lines of other levels hold
-   no addresses: see login_log_format_elements and mail_log_prefix. */
+   Any other address in a warning or an error becomes "*@" and its domain; a
+   client's IP address that follows it, as in the prefixes of auth, goes too.
+
+   Of informational lines only paths are changed: lmtp says at that level why a
+   delivery failed. Other addresses are not in them, by
+   login_log_format_elements and mail_log_prefix; a Message-ID is, and stays.
+   Debug lines, which an operator has to ask for, are left alone. */
 
 #include "chatmail-common.h"
 
@@ -17,7 +21,7 @@
 #include <ctype.h>
 #include <sys/stat.h>
 
-static failure_callback_t *chatmail_log_next;
+static failure_callback_t *chatmail_log_next_error, *chatmail_log_next_info;
 
 static bool chatmail_log_is_local(char c)
 {
@@ -59,8 +63,14 @@ static const char *chatmail_log_skip_ip(const char *p)
 	return *ip == ',' || *ip == ')' ? ip : p;
 }
 
+enum chatmail_log_what {
+	CHATMAIL_LOG_ALL_ADDRESSES,
+	CHATMAIL_LOG_PATHS
+};
+
 /* In the data stack. */
-static const char *chatmail_log_without_addresses(const char *text)
+static const char *
+chatmail_log_without_addresses(const char *text, enum chatmail_log_what what)
 {
 	string_t *out;
 	const char *at, *local, *path, *end, *done = text;
@@ -80,6 +90,8 @@ static const char *chatmail_log_without_addresses(const char *text)
 			continue;
 		for (path = local; path > done && chatmail_log_is_path(path[-1]); )
 			path--;
+		if (what == CHATMAIL_LOG_PATHS && *path != '/')
+			continue;
 		str_append_data(out, done, local - done);
 		if (!chatmail_log_inode(path, end, out)) {
 			str_append(out, "*@");
@@ -93,33 +105,36 @@ static const char *chatmail_log_without_addresses(const char *text)
 	return str_c(out);
 }
 
-static void ATTR_FORMAT(2, 3)
-chatmail_log_pass_on(const struct failure_context *ctx, const char *format, ...)
+static void ATTR_FORMAT(3, 4)
+chatmail_log_pass_on(failure_callback_t *next, const struct failure_context *ctx,
+		     const char *format, ...)
 {
 	va_list args;
 
 	va_start(args, format);
-	chatmail_log_next(ctx, format, args);
+	next(ctx, format, args);
 	va_end(args);
 }
 
 /* The type of the line stands within the prefix, or behind it. */
-static void chatmail_log_prefix(struct failure_context *ctx)
+static void
+chatmail_log_prefix(struct failure_context *ctx, enum chatmail_log_what what)
 {
 	const char *prefix = ctx->log_prefix, *head;
 
 	if (prefix == NULL)
 		return;
 	head = chatmail_log_without_addresses(
-		t_strndup(prefix, ctx->log_prefix_type_pos));
+		t_strndup(prefix, ctx->log_prefix_type_pos), what);
 	ctx->log_prefix = t_strconcat(head, chatmail_log_without_addresses(
-		prefix + ctx->log_prefix_type_pos), NULL);
+		prefix + ctx->log_prefix_type_pos, what), NULL);
 	ctx->log_prefix_type_pos = strlen(head);
 }
 
 static void
-chatmail_log_error(const struct failure_context *ctx, const char *format,
-		   va_list args)
+chatmail_log_line(failure_callback_t *next, enum chatmail_log_what what,
+		  const struct failure_context *ctx, const char *format,
+		  va_list args)
 {
 	struct failure_context own = *ctx;
 	int old_errno = errno;
@@ -127,11 +142,27 @@ chatmail_log_error(const struct failure_context *ctx, const char *format,
 	T_BEGIN {
 		const char *text = t_strdup_vprintf(format, args);
 
-		chatmail_log_prefix(&own);
-		chatmail_log_pass_on(&own, "%s",
-				     chatmail_log_without_addresses(text));
+		chatmail_log_prefix(&own, what);
+		chatmail_log_pass_on(next, &own, "%s",
+				     chatmail_log_without_addresses(text, what));
 	} T_END;
 	errno = old_errno;
+}
+
+static void ATTR_FORMAT(2, 0)
+chatmail_log_error(const struct failure_context *ctx, const char *format,
+		   va_list args)
+{
+	chatmail_log_line(chatmail_log_next_error, CHATMAIL_LOG_ALL_ADDRESSES,
+			  ctx, format, args);
+}
+
+static void ATTR_FORMAT(2, 0)
+chatmail_log_info(const struct failure_context *ctx, const char *format,
+		  va_list args)
+{
+	chatmail_log_line(chatmail_log_next_info, CHATMAIL_LOG_PATHS,
+			  ctx, format, args);
 }
 
 void chatmail_log_init(void)
@@ -141,8 +172,10 @@ void chatmail_log_init(void)
 	i_get_failure_handlers(&fatal, &error, &info, &debug);
 	if (error == chatmail_log_error)
 		return;
-	chatmail_log_next = error;
+	chatmail_log_next_error = error;
+	chatmail_log_next_info = info;
 	i_set_error_handler(chatmail_log_error);
+	i_set_info_handler(chatmail_log_info);
 }
 
 void chatmail_log_deinit(void)
@@ -151,5 +184,7 @@ void chatmail_log_deinit(void)
 
 	i_get_failure_handlers(&fatal, &error, &info, &debug);
 	if (error == chatmail_log_error)
-		i_set_error_handler(chatmail_log_next);
+		i_set_error_handler(chatmail_log_next_error);
+	if (info == chatmail_log_info)
+		i_set_info_handler(chatmail_log_next_info);
 }
