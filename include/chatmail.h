@@ -68,9 +68,9 @@
  *            no thread, installs no signal handler, writes to no log and opens no network
  *            connection.
  *
- * Fork       Objects may be used in both processes after fork(), and freed in both, if no other thread
- *            was inside the library during it. Both have a copy then; what is on the disk they share
- *            as any two processes do: counters, invitations and sign-up rates lose nothing.
+ * Fork       After fork() both processes have a copy of each object and may use and free it, if no
+ *            other thread was inside the library during fork(). They share the files as any two
+ *            processes do: counters, invitations and sign-up rates lose nothing.
  *
  * Panics     A bug inside the library becomes CHATMAIL_ERROR_PANIC. The object in use must then
  *            only be freed.
@@ -171,12 +171,12 @@
 #define CHATMAIL_METADATA_STORED 1
 
 /*
- There was nothing to change: a value is empty, or an entry to remove has none.
+ There was nothing to change: a value is empty, or an entry to remove has no value.
  */
 #define CHATMAIL_METADATA_NOTHING 2
 
 /*
- A key is not one that a client may set, or a value is not one for its key. Nothing was changed.
+ A client may not set the key, or the value is not valid for it. Nothing was changed.
  */
 #define CHATMAIL_METADATA_REFUSED 3
 
@@ -295,7 +295,7 @@ typedef struct chatmail_login_t chatmail_login_t;
 typedef struct chatmail_message_t chatmail_message_t;
 
 /*
- The changes of one SETMETADATA command, which are stored all or none (RFC 5464 section 4.3).
+ The changes of one SETMETADATA command, stored together or not at all (RFC 5464 section 4.3).
 
  Takes at most some 25 kB, however many changes there are. One thread at a time. Free it with
  chatmail_metadata_changes_free().
@@ -486,8 +486,8 @@ void chatmail_users_free(chatmail_users_t *users);
  Notes that `address` has logged in today. What is stored is the day (UTC), not the hour, and only
  when it changes.
 
- CHATMAIL_ERROR_IO if it cannot be stored. An address of another domain has no last login, nor has
- one without an account; that is not an error.
+ CHATMAIL_ERROR_IO if it cannot be stored. An address of another domain, or without an account, has
+ no last login; that is not an error.
  */
 int32_t chatmail_note_login(const chatmail_config_t *config,
                             const uint8_t *address,
@@ -542,7 +542,7 @@ int32_t chatmail_metadata_changes_new(chatmail_metadata_changes_t **changes,
  Adds the change that sets a value; `key` is as in chatmail_metadata_get(). Setting a device token
  adds it to those the user has: the newest 20 are kept.
 
- A value that cannot be set is no error here: it decides the answer of chatmail_metadata_store().
+ A value that cannot be set is not an error here: it decides the answer of chatmail_metadata_store().
  */
 int32_t chatmail_metadata_changes_set(chatmail_metadata_changes_t *changes,
                                       const uint8_t *key,
@@ -552,8 +552,8 @@ int32_t chatmail_metadata_changes_set(chatmail_metadata_changes_t *changes,
                                       chatmail_error_t **err);
 
 /*
- Adds the change that removes a value, which is what a client means by NIL; of device tokens it
- removes all. An unknown key has no value to remove.
+ Adds the change that removes a value, as a client asks for with NIL. For device tokens it removes
+ all of them. An unknown key has no value to remove.
  */
 int32_t chatmail_metadata_changes_remove(chatmail_metadata_changes_t *changes,
                                          const uint8_t *key,
@@ -562,7 +562,7 @@ int32_t chatmail_metadata_changes_remove(chatmail_metadata_changes_t *changes,
 
 /*
  Stores all changes for the user `address`, or none. `*answer` becomes CHATMAIL_METADATA_*. The
- changes stay as they are, and have to be freed.
+ changes stay as they are and must be freed.
  */
 int32_t chatmail_metadata_store(const chatmail_config_t *config,
                                 const uint8_t *address,
@@ -595,8 +595,8 @@ void chatmail_bytes_free(chatmail_bytes_t *bytes);
  processes do so, too; it waits for them no longer than 50 ms, and then leaves the message uncounted.
 
  `from_header` is the value of the From header field as it stands in the message. `*spooled`
- becomes the number of notifications, often 0. One that has not been sent yet is replaced by the next
- for its device.
+ becomes the number of notifications, often 0. A notification replaces one for the same device that
+ has not been sent yet.
  */
 int32_t chatmail_push_notify(const chatmail_config_t *config,
                              const uint8_t *recipient,
@@ -607,11 +607,11 @@ int32_t chatmail_push_notify(const chatmail_config_t *config,
                              chatmail_error_t **err);
 
 /*
- Starts a message of a user of this relay (submission).
+ Starts a message from a user of this relay (submission).
 
- `login` is the address that the user has logged in as. If it is empty the message will be
- refused. `sender` is the envelope sender with or without angle brackets; the message will be
- refused unless it is the login, in any case.
+ `login` is the address that the user has logged in as. If it is empty, the message will be
+ refused. `sender` is the envelope sender with or without angle brackets; unless it equals the
+ login, ignoring case, the message will be refused.
  */
 int32_t chatmail_message_new_outgoing(const chatmail_config_t *config,
                                       const uint8_t *login,
@@ -622,10 +622,10 @@ int32_t chatmail_message_new_outgoing(const chatmail_config_t *config,
                                       chatmail_error_t **err);
 
 /*
- Starts a message of another host (port 25).
+ Starts a message from another host (port 25).
 
- `client_ip` is the text of the client's IP address. Empty, or not an IP address: it is not known.
- `sender` is the envelope sender with or without angle brackets, empty for the null sender of
+ `client_ip` is the text of the client's IP address. Any other text, or none, means that it is not
+ known. `sender` is the envelope sender with or without angle brackets, empty for the null sender of
  reports.
  */
 int32_t chatmail_message_new_incoming(const chatmail_config_t *config,

@@ -52,7 +52,7 @@ fn text(from_c: *const c_char) -> String {
         .to_owned()
 }
 
-/// Starts a message: where it comes from, and its envelope sender.
+/// Starts a message from the configuration, the origin and the envelope sender.
 type Begin = unsafe extern "C" fn(
     *const chatmail_config_t,
     *const u8,

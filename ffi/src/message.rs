@@ -85,11 +85,11 @@ impl Stage {
     }
 }
 
-/// Starts a message of a user of this relay (submission).
+/// Starts a message from a user of this relay (submission).
 ///
-/// `login` is the address that the user has logged in as. If it is empty the message will be
-/// refused. `sender` is the envelope sender with or without angle brackets; the message will be
-/// refused unless it is the login, in any case.
+/// `login` is the address that the user has logged in as. If it is empty, the message will be
+/// refused. `sender` is the envelope sender with or without angle brackets; unless it equals the
+/// login, ignoring case, the message will be refused.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn chatmail_message_new_outgoing(
     config: *const chatmail_config_t,
@@ -110,10 +110,10 @@ pub unsafe extern "C" fn chatmail_message_new_outgoing(
     })
 }
 
-/// Starts a message of another host (port 25).
+/// Starts a message from another host (port 25).
 ///
-/// `client_ip` is the text of the client's IP address. Empty, or not an IP address: it is not known.
-/// `sender` is the envelope sender with or without angle brackets, empty for the null sender of
+/// `client_ip` is the text of the client's IP address. Any other text, or none, means that it is not
+/// known. `sender` is the envelope sender with or without angle brackets, empty for the null sender of
 /// reports.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn chatmail_message_new_incoming(

@@ -13,9 +13,9 @@ use crate::pointers::{CType, Owned};
 
 /// The changes were stored.
 pub const CHATMAIL_METADATA_STORED: i32 = 1;
-/// There was nothing to change: a value is empty, or an entry to remove has none.
+/// There was nothing to change: a value is empty, or an entry to remove has no value.
 pub const CHATMAIL_METADATA_NOTHING: i32 = 2;
-/// A key is not one that a client may set, or a value is not one for its key. Nothing was changed.
+/// A client may not set the key, or the value is not valid for it. Nothing was changed.
 pub const CHATMAIL_METADATA_REFUSED: i32 = 3;
 /// A value is longer than CHATMAIL_METADATA_VALUE_MAX. Nothing was changed.
 pub const CHATMAIL_METADATA_TOO_LONG: i32 = 4;
@@ -24,7 +24,7 @@ pub const CHATMAIL_METADATA_TOO_LONG: i32 = 4;
 pub const CHATMAIL_METADATA_VALUE_MAX: usize = 1024;
 const _: () = assert!(CHATMAIL_METADATA_VALUE_MAX == TOKEN_SET_MAX);
 
-/// The changes of one SETMETADATA command, which are stored all or none (RFC 5464 section 4.3).
+/// The changes of one SETMETADATA command, stored together or not at all (RFC 5464 section 4.3).
 ///
 /// Takes at most some 25 kB, however many changes there are. One thread at a time. Free it with
 /// chatmail_metadata_changes_free().
@@ -90,7 +90,7 @@ pub unsafe extern "C" fn chatmail_metadata_changes_new(
 /// Adds the change that sets a value; `key` is as in chatmail_metadata_get(). Setting a device token
 /// adds it to those the user has: the newest 20 are kept.
 ///
-/// A value that cannot be set is no error here: it decides the answer of chatmail_metadata_store().
+/// A value that cannot be set is not an error here: it decides the answer of chatmail_metadata_store().
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn chatmail_metadata_changes_set(
     changes: *mut chatmail_metadata_changes_t,
@@ -108,8 +108,8 @@ pub unsafe extern "C" fn chatmail_metadata_changes_set(
     })
 }
 
-/// Adds the change that removes a value, which is what a client means by NIL; of device tokens it
-/// removes all. An unknown key has no value to remove.
+/// Adds the change that removes a value, as a client asks for with NIL. For device tokens it removes
+/// all of them. An unknown key has no value to remove.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn chatmail_metadata_changes_remove(
     changes: *mut chatmail_metadata_changes_t,
@@ -125,7 +125,7 @@ pub unsafe extern "C" fn chatmail_metadata_changes_remove(
 }
 
 /// Stores all changes for the user `address`, or none. `*answer` becomes CHATMAIL_METADATA_*. The
-/// changes stay as they are, and have to be freed.
+/// changes stay as they are and must be freed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn chatmail_metadata_store(
     config: *const chatmail_config_t,

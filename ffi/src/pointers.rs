@@ -49,8 +49,8 @@ pub(crate) unsafe fn bytes<'a>(
     Ok(unsafe { slice::from_raw_parts(data, len) })
 }
 
-/// The IP address of a client. Other text, and none, is an address that is not known: a mail server
-/// may not have one, and that is not an error.
+/// The IP address of a client. `None` for any other text, which is not an error: a mail server may not
+/// know the address.
 #[cfg(any(feature = "auth", feature = "filter"))]
 pub(crate) fn ip_address(text: &[u8]) -> Option<IpAddr> {
     std::str::from_utf8(text).ok()?.parse().ok()

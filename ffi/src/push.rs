@@ -16,8 +16,8 @@ use crate::guard::status;
 /// processes do so, too; it waits for them no longer than 50 ms, and then leaves the message uncounted.
 ///
 /// `from_header` is the value of the From header field as it stands in the message. `*spooled`
-/// becomes the number of notifications, often 0. One that has not been sent yet is replaced by the next
-/// for its device.
+/// becomes the number of notifications, often 0. A notification replaces one for the same device that
+/// has not been sent yet.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn chatmail_push_notify(
     config: *const chatmail_config_t,

@@ -85,8 +85,8 @@ pub unsafe extern "C" fn chatmail_users_free(users: *mut chatmail_users_t) {
 /// Notes that `address` has logged in today. What is stored is the day (UTC), not the hour, and only
 /// when it changes.
 ///
-/// CHATMAIL_ERROR_IO if it cannot be stored. An address of another domain has no last login, nor has
-/// one without an account; that is not an error.
+/// CHATMAIL_ERROR_IO if it cannot be stored. An address of another domain, or without an account, has
+/// no last login; that is not an error.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn chatmail_note_login(
     config: *const chatmail_config_t,

@@ -1,5 +1,5 @@
-//! The value of an Autocrypt field. Where an outgoing message keeps it, another reading of it finds the
-//! packets of one public key and nothing else.
+//! The value of an Autocrypt field. If an outgoing message keeps the field, an independent parser finds
+//! the packets of one public key in it and nothing else.
 
 #![no_main]
 

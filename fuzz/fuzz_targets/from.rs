@@ -40,8 +40,8 @@ fuzz_target!(|value: &[u8]| {
     );
 });
 
-/// An address as mail-parser finds it, without blanks around the `@` and quotes around the
-/// localpart, which it leaves where they stand.
+/// An address as mail-parser finds it, less the blanks around the `@` and the quotes around the
+/// localpart, which mail-parser keeps.
 fn bare(address: Option<&str>) -> Option<String> {
     let (localpart, domain) = address?.rsplit_once('@')?;
     let localpart = localpart.trim_end_matches([' ', '\t']);
