@@ -1,8 +1,8 @@
 //! Addresses of this relay, and the mail domain they belong to.
 //!
-//! There are two notions of an address. [`Address::parse`] takes every one that may name a mailbox
-//! directory: an account that exists is found whatever its name. [`Address::parse_new`] takes those
-//! that a new account may have, which every mail server and client can use.
+//! There are two notions of an address. [`Address::parse`] accepts every address that may name a
+//! mailbox directory, so that existing accounts are found whatever their names. [`Address::parse_new`]
+//! accepts only what a new account may have: names that every mail server and client can use.
 //!
 //! ```
 //! use chatmail_core::address::{Address, MailDomain, header_address};
@@ -109,7 +109,7 @@ impl MailDomain {
 
 /// The network address that an address literal names (RFC 5321 section 4.1.3): `[203.0.113.7]` or
 /// `[IPv6:2001:db8::7]`, as it stands after the `@`. An IPv6 address that stands for an IPv4 address
-/// (RFC 4291 section 2.5.5.2) is that one. `None`: a DNS name, or a literal of another kind.
+/// (RFC 4291 section 2.5.5.2) is returned as that one. `None` for a DNS name or another kind of literal.
 pub fn literal(domain: &str) -> Option<IpAddr> {
     let text = domain.strip_prefix('[')?.strip_suffix(']')?;
     let address = match text.split_at_checked("IPv6:".len()) {
@@ -130,7 +130,7 @@ pub struct Address(String);
 impl Address {
     /// `None`: no address of ours, so there is nothing to find. Never an error.
     ///
-    /// Not for an account that is to be made: see [`Address::parse_new`].
+    /// For a new account, use [`Address::parse_new`].
     pub fn parse(bytes: &[u8], domain: &MailDomain) -> Option<Address> {
         let at = bytes.iter().position(|&b| b == b'@')?;
         let localpart = &bytes[..at];

@@ -128,9 +128,9 @@ pub struct Config {
     pub privacy_pdo: String,
     /// Postal address of the supervising authority; empty for none.
     pub privacy_supervisor: String,
-    /// What is likely a mistake and did not stop the load: values that mean something else than they
-    /// say, then the keys this version does not know in the order of the file, then other sections as
-    /// `[name]`. One line each, with the file. Every program that loads the file shows them.
+    /// Likely mistakes that did not stop the load: first values that mean something else than they
+    /// say, then unknown keys in the order of the file, then other sections as `[name]`. One line each,
+    /// with the file. Every program that loads the file must show them.
     pub warnings: Vec<String>,
 }
 
@@ -314,7 +314,7 @@ impl Params<'_> {
         Ok(Some(self.text(key)?).filter(|text| !text.is_empty()))
     }
 
-    /// A switch that relays have always read so: whatever is not `true` is false, silently.
+    /// A switch that relays have always read this way: every value but `true` is false, without an error.
     fn lenient_switch(&mut self, key: &str) -> Result<bool, ConfigError> {
         let value = self.read(key, |text| Ok(values::switch(text)))?;
         Ok(value.unwrap_or_else(|problem| {
@@ -368,7 +368,7 @@ impl Params<'_> {
     }
 }
 
-/// What may have been meant by a value that is not of its kind.
+/// A hint at the intended value, for a value of the wrong kind.
 fn hint(value: &str) -> &'static str {
     if value.contains([';', '#']) {
         "; a comment needs a line of its own"

@@ -5,7 +5,7 @@
 //! | a mailbox | its last login is more than `delete_inactive_users_after` days ago |
 //! | a message | it was stored more than `delete_mails_after` days ago |
 //! | a message of more than 200,000 bytes in `cur` | it was stored more than `delete_large_after` days ago |
-//! | a directory without `password` | it is empty, or holds what a sign-up that failed more than an hour ago left; else it is left, and the caller told |
+//! | a directory without `password` | it is empty, or holds only files of a sign-up that failed more than an hour ago; else it is kept and reported |
 //!
 //! When a message was stored and how large it is stands in the name Dovecot gave its file; only where it
 //! does not, the file is asked. That time is the day the message came to this mailbox, also if a client
@@ -58,7 +58,7 @@ const IMPLAUSIBLE: u64 = 1 << 40;
 
 const DAY: u64 = 24 * 60 * 60;
 
-/// No sign-up runs longer: it waits for locks for seconds, and an import writes a thousand accounts at once.
+/// No sign-up takes longer: it waits seconds for locks, and an import writes a thousand accounts at once.
 const SIGN_UP: Duration = Duration::from_secs(60 * 60);
 
 /// Beside the counters: who holds its lock expires.
@@ -91,7 +91,7 @@ pub struct Expiry {
 pub struct Expired {
     /// Mailboxes nobody used, removed whole.
     pub mailboxes: u64,
-    /// Directories without a password and with nothing in them, or with what a failed sign-up left.
+    /// Directories without a password that are empty or hold only files of a failed sign-up.
     pub empty_directories: u64,
     /// Messages that were too old, in mailboxes that stay.
     pub messages: u64,
@@ -279,7 +279,7 @@ impl Expiry {
 
     fn without_account(&self, mailbox: &Mailbox, expired: &mut Expired) -> io::Result<Fate> {
         if self.mode == Mode::Remove {
-            // Somebody may be making an account of it this moment.
+            // A sign-up may be creating an account in it right now.
             return match mailbox.lock() {
                 Err(error) if error.kind() == ErrorKind::NotFound => Ok(Fate::Absent),
                 Err(error) => Err(error),

@@ -1,31 +1,31 @@
 //! The grammar of new addresses: one rule for sign-up, `POST /new`, the operator's commands,
 //! Dovecot's `auth_username_chars` and Postfix's login map.
 //!
-//! It is what every mail server and client takes without quotes. Postfix rejects a localpart that
-//! begins with `-`, and quotes one with a dot at an end, which the header of a message then does not
-//! match: an account of such a name could log in, and neither send nor receive.
+//! It allows what every mail server and client accepts without quotes. Postfix rejects a localpart
+//! that begins with `-`. It quotes a localpart that begins or ends with a dot, which then does not
+//! match the header of a message. An account with such a name could log in, but neither send nor receive.
 
 use std::fmt;
 
 use super::{ADDRESS_MAX, Address, MailDomain};
 
-/// Most characters of the localpart of a new address (RFC 5321 section 4.5.3.1.1): a server on the
-/// way may reject a longer one.
+/// Most characters of the localpart of a new address (RFC 5321 section 4.5.3.1.1): other servers may
+/// reject a longer one.
 pub const LOCALPART_MAX: usize = 64;
 
 /// What the localpart of a new address consists of.
 const LOCALPART_CHARACTERS: &str = "abcdefghijklmnopqrstuvwxyz0123456789._-";
 
-/// The grammar as a POSIX extended regular expression; the length is not in it.
+/// The grammar as a POSIX extended regular expression, without the limit on the length.
 const LOCALPART_PATTERN: &str = "[a-z0-9_][a-z0-9_-]*([.][a-z0-9_-]+)*";
 
-/// Why no account may be made for an address. `Display` gives the rule in words.
+/// Why an account may not have an address. `Display` gives the rule in words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AddressError {
-    /// Without an `@`, or of another domain.
+    /// It has no `@`, or belongs to another domain.
     Foreign,
-    /// The localpart is empty or longer than [`LOCALPART_MAX`], or the whole longer than a name of a
-    /// directory.
+    /// The localpart is empty or longer than [`LOCALPART_MAX`], or the address is longer than the name
+    /// of a directory may be.
     Length,
     /// A character of the localpart is outside `[a-z0-9._-]`.
     Characters,
@@ -54,11 +54,10 @@ impl fmt::Display for AddressError {
 impl std::error::Error for AddressError {}
 
 impl Address {
-    /// An address that a new account may have. Narrower than [`Address::parse`], which takes every
+    /// An address that a new account may have. Stricter than [`Address::parse`], which accepts every
     /// address that an existing mailbox directory may have.
     ///
-    /// Upper case is taken as lower case. How long the localpart may be on this relay is up to the
-    /// sign-up policy.
+    /// Upper case is converted to lower case. The sign-up policy may limit the localpart further.
     ///
     /// # Errors
     ///
@@ -71,7 +70,7 @@ impl Address {
         Address::parse(bytes, domain).ok_or(AddressError::Length)
     }
 
-    /// Whether a new account may have this address: it is one that [`Address::parse_new`] takes.
+    /// Whether a new account may have this address, by the rules of [`Address::parse_new`].
     ///
     /// # Errors
     ///
@@ -103,21 +102,21 @@ fn judge(localpart: &[u8]) -> Result<(), AddressError> {
 
 /// Every character of a login name: Dovecot's `auth_username_chars`.
 ///
-/// Upper case is in it, because Dovecot looks at the name before it makes lower case of it.
+/// Includes upper case, because Dovecot checks the name before it converts it to lower case.
 pub fn username_characters(domain: &MailDomain) -> String {
     let letters: String = ('A'..='Z').collect();
     let brackets = if domain.is_literal() { "[]" } else { "" };
     format!("{LOCALPART_CHARACTERS}{letters}@{brackets}")
 }
 
-/// The addresses of the grammar as a POSIX extended regular expression that is read without regard to
-/// case: for Postfix's `smtpd_sender_login_maps`. It holds neither `/` nor a backslash.
+/// The addresses of the grammar as a POSIX extended regular expression, to be matched ignoring case:
+/// for Postfix's `smtpd_sender_login_maps`. It contains neither `/` nor a backslash.
 pub fn address_pattern(domain: &MailDomain) -> String {
     let domain: String = domain
         .in_address()
         .chars()
         .map(|c| match c {
-            // Between brackets each of these is itself.
+            // None of these is special inside brackets.
             '.' | '[' | ']' => format!("[{c}]"),
             _ => c.to_string(),
         })

@@ -23,9 +23,9 @@ mod loose;
 /// The domain is a name, or the literal of an IPv4 or IPv6 address (`[203.0.113.7]`,
 /// `[IPv6:2001:db8::7]`, RFC 5321 section 4.1.3).
 ///
-/// Deliberately not read: lists, groups, source routes, an `@` in an unquoted name, comments
+/// Deliberately not accepted: lists, groups, source routes, an `@` in an unquoted name, comments
 /// elsewhere or nested, localparts that need their quotes, folds and encoded words inside the
-/// address, and anything but ASCII in it. Readers of mail disagree about those, and a filter must
+/// address, and anything but ASCII in it. Mail programs disagree about those, and a filter must
 /// not see another sender than the recipient's client.
 pub fn header_address(value: &[u8]) -> Option<Cow<'_, str>> {
     match plain_header_address(value) {

@@ -149,7 +149,7 @@ pub(super) fn hourly_rate(value: &str) -> Result<HourlyRate, Problem> {
 }
 
 /// Bytes from `500M`, `2G`, `2GB`, or a plain number of megabytes. A megabyte is 2^20 bytes. `k` and `T`
-/// are read too: relays once handed the value of `max_mailbox_size` to Dovecot as it was.
+/// are accepted too: older relays passed `max_mailbox_size` to Dovecot unchanged.
 pub(super) fn size(value: &str) -> Result<u64, Problem> {
     let problem = "not a size such as 500M, 2G or a number of megabytes";
     let upper = value.to_ascii_uppercase();
@@ -165,7 +165,7 @@ pub(super) fn size(value: &str) -> Result<u64, Problem> {
     number.checked_mul(unit).ok_or("larger than any disk")
 }
 
-/// A number of days, `20` or `20d`: relays once handed `delete_mails_after` to `doveadm expunge`.
+/// A number of days, `20` or `20d`: older relays passed `delete_mails_after` to `doveadm expunge`.
 pub(super) fn days(value: &str) -> Result<u32, Problem> {
     let digits = value.strip_suffix(['d', 'D']).unwrap_or(value);
     number(digits).map_err(|_| "not a number of days such as 20")
@@ -221,8 +221,8 @@ pub(super) fn switch(value: &str) -> Result<bool, Problem> {
     }
 }
 
-/// A number without a unit. As in Python, single underscores may stand between its digits, and a `+` before
-/// them.
+/// A number without a unit. As in Python, it may have single underscores between its digits, and a `+` in
+/// front.
 pub(super) fn number<T: TryFrom<u64>>(value: &str) -> Result<T, Problem> {
     const PROBLEM: Problem = "not a whole number";
     if value.split('_').any(str::is_empty) {

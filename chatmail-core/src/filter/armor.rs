@@ -200,7 +200,7 @@ impl Armor {
     }
 }
 
-/// Whether a line is a header of the armor. Readers skip those whose key they do not know (RFC 9580
+/// Whether a line is an armor header. OpenPGP programs skip those with keys they do not know (RFC 9580
 /// section 6.2).
 fn is_header(line: &[u8]) -> bool {
     let Some((key, value)) = std::str::from_utf8(line)

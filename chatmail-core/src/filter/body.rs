@@ -1,4 +1,4 @@
-//! Cuts the body into lines, whatever chunks it comes in; and what is inside an encoded part.
+//! Splits the body, and the content of an encoded part, into lines, whatever chunks they come in.
 //!
 //! A line is handed on without its line end. Line ends are CRLF, or LF for messages from files, one
 //! of them throughout: where they mix, readers see different lines. A line has at most
@@ -10,12 +10,12 @@ use super::multipart::Multipart;
 use super::report::Report;
 use super::verdict::{Part, Reason, Refusal};
 
-/// What reads lines.
+/// A reader of lines.
 pub(super) trait Grammar {
     /// Reads one line, without its line end.
     fn line(&mut self, line: &[u8]) -> Result<(), Reason>;
 
-    /// Passes over whole lines at the beginning of `chunk`. Returns how many bytes those were.
+    /// Skips whole lines at the beginning of `chunk`. Returns their size in bytes.
     fn bulk(&mut self, _chunk: &[u8], _line_end: LineEnd) -> Result<usize, Reason> {
         Ok(0)
     }
@@ -28,7 +28,7 @@ pub(super) enum Whole {
     Report(Report),
 }
 
-/// The body on its way through its grammar.
+/// The body as its grammar reads it.
 #[derive(Debug)]
 pub(super) struct Body {
     grammar: Whole,
@@ -103,7 +103,7 @@ impl Grammar for Whole {
 /// Puts lines together.
 #[derive(Debug, Default)]
 pub(super) struct Cutter {
-    /// The beginning of a line whose end has not come yet.
+    /// The beginning of a line that is not complete yet.
     partial: Vec<u8>,
     /// Bytes before the current line.
     offset: u64,
@@ -153,7 +153,7 @@ impl Cutter {
         Ok(())
     }
 
-    /// Nothing more comes: the last line may have no line end.
+    /// The input has ended. The last line may have no line end.
     pub(super) fn finish(&mut self, grammar: &mut impl Grammar) -> Result<(), Reason> {
         let rest = std::mem::take(&mut self.partial);
         match rest.is_empty() {

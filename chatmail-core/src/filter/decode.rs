@@ -1,16 +1,16 @@
-//! Base64 decoded in pieces (RFC 4648 section 4), for armor and for parts in base64.
+//! Decodes base64 in pieces (RFC 4648 section 4), for armor and for parts in base64.
 
 use super::alphabet::sextet;
 use super::verdict::Reason;
 
-/// What takes decoded bytes.
+/// A consumer of decoded bytes.
 pub(super) trait Sink {
-    /// How many of the next bytes [`Sink::skip`] can pass over undecoded.
+    /// How many of the next bytes [`Sink::skip`] can skip undecoded.
     fn skippable(&self) -> u64 {
         0
     }
 
-    /// Passes over `count` bytes, at most [`Sink::skippable`].
+    /// Skips `count` bytes, at most [`Sink::skippable`].
     fn skip(&mut self, _count: u64) -> Result<(), Reason> {
         Ok(())
     }
@@ -19,7 +19,7 @@ pub(super) trait Sink {
     fn push(&mut self, bytes: &[u8]) -> Result<(), Reason>;
 }
 
-/// The characters so far that do not fill a quantum of four.
+/// The characters of the incomplete last quantum of four.
 #[derive(Debug, Default)]
 pub(super) struct Decoder {
     /// 6 bits of each.
@@ -27,7 +27,7 @@ pub(super) struct Decoder {
     carried: u8,
 }
 
-/// Quanta that are decoded together.
+/// How many quanta are decoded at once.
 const BLOCK: usize = 16;
 
 impl Decoder {
@@ -36,7 +36,7 @@ impl Decoder {
         self.carried == 0
     }
 
-    /// How many characters of the last quantum are there.
+    /// How many characters of the last quantum there are.
     pub(super) fn carried(&self) -> u8 {
         self.carried
     }
@@ -55,7 +55,7 @@ impl Decoder {
         }
         let (mut quanta, tail) = characters.as_chunks::<4>();
         while !quanta.is_empty() {
-            // Ciphertext behind a packet header is passed over.
+            // Ciphertext after a packet header is skipped.
             let left = 3 * quanta.len() as u64;
             if sink.skippable() >= left {
                 sink.skip(left)?;
@@ -76,7 +76,7 @@ impl Decoder {
             .try_for_each(|&character| self.carry(character, sink))
     }
 
-    /// One character of a quantum that is torn by a line end.
+    /// One character of a quantum that spans a line end.
     fn carry(&mut self, character: u8, sink: &mut impl Sink) -> Result<(), Reason> {
         self.carry = (self.carry << 6) | sextet(character);
         self.carried += 1;
@@ -88,8 +88,8 @@ impl Decoder {
         sink.push(&quantum)
     }
 
-    /// The last quantum, of which two characters and `==` came, or three and `=`: its bytes, and how
-    /// many of them there are. `None`: another number of either, or a bit is set that no byte has.
+    /// The bytes of the last quantum, two characters and `==` or three and `=`, and their number.
+    /// `None` for any other padding, or if an unused bit is set.
     pub(super) fn last(&mut self, pads: usize) -> Option<([u8; 3], usize)> {
         let (bits, count) = match (self.carried, pads) {
             (2, 2) if self.carry & 0xf == 0 => (self.carry << 12, 1),

@@ -1,28 +1,28 @@
-//! What becomes of the fields of one message header: the edits of `policy`.
+//! Collects the edits that `policy` demands in one message header.
 
 use super::form::{Form, Room};
 use super::limits;
 use super::policy::{self, Action, Rule};
 use super::verdict::{Direction, HeaderEdit, Reason};
 
-/// The fields that came, and which of them do not stay as they are.
+/// Counts the fields seen, and records those to drop or replace.
 #[derive(Debug)]
 pub(super) struct Edits {
-    /// How many fields came for each row of the policy.
+    /// How many fields there were for each row of the policy.
     counts: [u16; policy::RULES.len()],
-    /// Rows of which an outgoing field stays.
+    /// Rows with an outgoing field that stays, one bit each.
     stayed: u64,
     /// Fields to drop: the row, and which of the fields of that name.
     dropped: Vec<(u8, u16)>,
-    /// Fields without a row, all of which are dropped: name and how many.
+    /// Fields without a row, which are all dropped: name and number.
     others: Vec<(Box<[u8]>, u32)>,
-    /// The row whose first field gets another value, and its name as it is spelled there.
+    /// The row whose first field gets another value, and the name as the message spells it.
     replaced: Option<(usize, Box<[u8]>)>,
-    /// What there is in fields that all share one limit.
+    /// The bytes used so far of the limits that all fields share.
     room: Room,
 }
 
-// One bit for each.
+// `stayed` has one bit for each.
 const _: () = assert!(policy::RULES.len() <= 64);
 
 impl Edits {
@@ -37,8 +37,8 @@ impl Edits {
         }
     }
 
-    /// Does with one field what its row says. `Err`: a field that the message needs is not in its
-    /// form.
+    /// Applies the rule of its row to one field. `Err` if the message needs the field but it is not in
+    /// its form.
     pub(super) fn field(
         &mut self,
         row: usize,
@@ -73,7 +73,7 @@ impl Edits {
         Ok(())
     }
 
-    /// Whether a field can stay. `Err`: why not.
+    /// Whether a field can stay; if not, why.
     fn stay(
         &mut self,
         row: usize,
@@ -113,8 +113,8 @@ impl Edits {
         }
     }
 
-    /// The edits of a message that passes. The names of dropped fields go with them, because a
-    /// hostile header has many long ones.
+    /// The edits of a message that passes. Moves the names of dropped fields out, because a hostile
+    /// header has many long ones.
     pub(super) fn take(&mut self) -> Vec<HeaderEdit> {
         let others = std::mem::take(&mut self.others);
         let count: u32 = others.iter().map(|(_, count)| *count).sum();
@@ -154,10 +154,10 @@ fn into_text(name: Box<[u8]>) -> String {
         .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
 }
 
-/// Whether no line of a field is longer than what an SMTP client sends as it is: a longer one is
-/// folded behind the signature.
+/// Whether no line of a field is longer than an SMTP client sends unchanged: a longer one would be
+/// folded after it is signed.
 fn has_short_lines(name: &[u8], value: &[u8]) -> bool {
-    // A colon and a space, which value does not begin with.
+    // The name, a colon and a space, which `value` does not begin with.
     let first = name.len() + b": ".len();
     if first + value.len() <= limits::LINE_BYTES {
         return true;

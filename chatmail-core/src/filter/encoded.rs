@@ -1,8 +1,8 @@
-//! A body part in base64 (RFC 2045 section 6.8), decoded as it comes.
+//! A body part in base64 (RFC 2045 section 6.8), decoded as it arrives.
 //!
-//! What is inside is cut into lines and read by the same grammar as a part that is not encoded. The
-//! encoding itself says nothing: every character is of the alphabet, padding is canonical and at the
-//! end, and only empty lines stand around it.
+//! The decoded content is split into lines and read by the same grammar as a part that is not encoded.
+//! The encoding leaves no room for text: every character is in the alphabet, padding is canonical and
+//! at the end, and there are only empty lines around it.
 
 use super::alphabet::is_base64;
 use super::body::{Cutter, Grammar};
@@ -24,13 +24,13 @@ enum State {
     #[default]
     Before,
     Data,
-    /// Some `=` came, fewer than the last quantum needs.
+    /// There was some padding, but less than the last quantum needs.
     Padding(usize),
     /// Only empty lines can follow.
     End,
 }
 
-/// Hands decoded bytes to the grammar inside, line by line.
+/// Passes decoded bytes to the inner grammar, line by line.
 struct Lines<'e, G> {
     cutter: &'e mut Cutter,
     grammar: &'e mut G,
@@ -43,7 +43,7 @@ impl<G: Grammar> Sink for Lines<'_, G> {
 }
 
 impl Encoded {
-    /// Reads one line, without its line end, and hands what it holds to `grammar`.
+    /// Reads one line, without its line end, and passes its decoded content to `grammar`.
     pub(super) fn line(&mut self, line: &[u8], grammar: &mut impl Grammar) -> Result<(), Reason> {
         if line.is_empty() {
             return self.blank_line();
@@ -82,7 +82,7 @@ impl Encoded {
         }
     }
 
-    /// Empty lines stand before the first character and behind the last.
+    /// Empty lines may come only before the first character and after the last.
     fn blank_line(&mut self) -> Result<(), Reason> {
         if self.state == State::Data && self.decoder.is_whole() {
             self.state = State::End;
@@ -95,7 +95,7 @@ impl Encoded {
         }
     }
 
-    /// Reads some `=`, which lines of some widths tear apart.
+    /// Reads padding, which some line widths split.
     fn pad(&mut self, pads: usize, grammar: &mut impl Grammar) -> Result<(), Reason> {
         let pads = match self.state {
             State::Padding(before) => before + pads,

@@ -3,7 +3,7 @@
 //! Each form is what mail programs write and a little more. A value in another form is not one of
 //! theirs; `policy` says what becomes of its field.
 //!
-//! White space stands where a form says so. No run of it, folds included, is longer than
+//! White space is allowed only where a form says so. No run of it, folds included, is longer than
 //! [`limits::SPACE_RUN`].
 
 mod addresses;
@@ -31,7 +31,7 @@ pub(super) enum Form {
     Addresses(usize),
     /// URLs or list ids in angle brackets, with names (RFC 2369, RFC 2919).
     Links(usize),
-    /// At most so many message ids (RFC 5322 section 3.6.4), which are together at most
+    /// At most this many message ids (RFC 5322 section 3.6.4), together at most
     /// [`limits::THREAD_BYTES`] long.
     Ids(usize),
     /// A date (RFC 5322 section 3.3).
@@ -42,18 +42,18 @@ pub(super) enum Form {
 
 use Form::{Addresses, Date, Free, Ids, Key, Links, MediaType, OneOf, Word};
 
-/// What of a value people could write text with, in bytes. Forms have few bytes of other kinds.
+/// The bytes of a value that can carry text. Forms have few other bytes that a sender can choose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Room {
-    /// Names, links and whatever else can hold text with spaces or of any characters.
+    /// Names, links and anything else that can hold text with spaces or arbitrary characters.
     pub(super) text: usize,
     /// Addresses.
     pub(super) addresses: usize,
 }
 
 impl Form {
-    /// `None`: the value is not in this form. Else the room in it. `author` is the address that the
-    /// message must come from.
+    /// The room in a value of this form; `None` if it is not in this form. `author` is the address
+    /// that the message must come from.
     pub(super) fn room_in(self, value: &[u8], author: &[u8]) -> Option<Room> {
         let field = value;
         let value = field.trim_ascii();
@@ -77,15 +77,15 @@ impl Form {
         good.then_some(Room::default())
     }
 
-    /// The most bytes in this form that a sender can choose, and that someone can read: addresses
-    /// and what counts as [`Room::text`] not included, because all fields share these.
+    /// The most readable bytes in this form that a sender can choose. Addresses and
+    /// [`Room::text`] are not included, because all fields share their limits.
     #[cfg(test)]
     pub(super) fn readable(self) -> usize {
         match self {
             Addresses(_) | Links(_) => 0,
             // Other hosts choose.
             Free => usize::MAX,
-            // The grammar leaves a boundary to be chosen.
+            // The only free choice is the boundary.
             MediaType => limits::BOUNDARY_BYTES,
             OneOf(words) => words.iter().map(|word| word.len()).max().unwrap_or(0),
             Word(most) => most,
@@ -98,13 +98,13 @@ impl Form {
 
 /// Letters, digits and what joins them in a token.
 const WORD: u8 = 1;
-/// What stands on either side of the `@` of a message id.
+/// A character on either side of the `@` of a message id.
 const ID: u8 = 2;
 /// Letters, digits and what joins them in a plain address.
 const ADDRESS: u8 = 4;
-/// What stands before the `@` of an address.
+/// A character before the `@` of an address.
 const LOCALPART: u8 = 8;
-/// What stands behind it.
+/// A character after it.
 const DOMAIN: u8 = 16;
 
 static CLASSES: [u8; 256] = {
@@ -142,7 +142,7 @@ fn has_only(text: &[u8], class: u8) -> bool {
     text.iter().fold(class, common) != 0
 }
 
-/// Whether it is an address without quotes and comments.
+/// Whether a value is an address without quotes and comments.
 fn is_address(text: &[u8]) -> bool {
     let Some(at) = memchr::memchr(b'@', text) else {
         return false;

@@ -1,8 +1,8 @@
-//! Rarer forms of the From field: what RFC 5322 allows and all readers read alike.
+//! Rarer forms of the From field that RFC 5322 allows and all mail programs read alike.
 //!
-//! A comment counts as white space, blanks may stand around the `@`, and quotes around a localpart
-//! that needs none. What looks like an address or a separator inside a comment is refused: readers
-//! that know no comments would see it.
+//! A comment counts as white space. There may be blanks around the `@`, and quotes around a localpart
+//! that needs none. A comment must not contain anything that looks like an address or a separator:
+//! programs that do not know comments would read it as such.
 
 use super::{addr_spec, domain, dot_atom, skip_quoted_string, skip_white_space, skip_words};
 
@@ -24,13 +24,13 @@ pub(super) fn header_address(value: &[u8]) -> Option<String> {
     comments.skip(rest)?.is_empty().then_some(address)
 }
 
-/// How many comments came so far.
+/// How many comments there were so far.
 #[derive(Default)]
 struct Comments(usize);
 
 impl Comments {
-    /// Skips white space, folds included, and a comment in it. `None`: a second comment, or one that
-    /// readers may take for something else.
+    /// Skips white space, folds included, and a comment in it. `None` for a second comment, or one
+    /// that mail programs may read as something else.
     fn skip<'v>(&mut self, text: &'v [u8]) -> Option<&'v [u8]> {
         let text = skip_white_space(text);
         let Some(inner) = text.strip_prefix(b"(") else {
@@ -67,7 +67,7 @@ fn spaced(text: &[u8]) -> Option<(String, &[u8])> {
 /// `a" @ b`, behind the opening quote.
 fn unquoted(text: &[u8]) -> Option<(String, &[u8])> {
     let (localpart, rest) = text.split_at(dot_atom(text)?);
-    // Between quotes dots may stand anywhere; without them they may not.
+    // Inside quotes dots may stand anywhere; outside they may not.
     let needs_quotes = localpart.split(|&b| b == b'.').any(<[u8]>::is_empty);
     match needs_quotes {
         true => None,

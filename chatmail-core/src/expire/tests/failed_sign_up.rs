@@ -1,6 +1,6 @@
 use super::*;
 
-/// What a sign-up leaves that ended half-way, last changed so many seconds ago.
+/// The files of a sign-up that did not finish, last changed this many seconds ago.
 fn failed_sign_up(relay: &Relay, name: &str, files: &[&str], ago: u64) -> Mailbox {
     let mailbox = relay.mailbox(name);
     fs::create_dir(mailbox.path()).unwrap();

@@ -64,7 +64,7 @@ fn names(mut list: &[u8], is_target: fn(&[u8]) -> bool) -> Option<usize> {
         };
         let text = match is_target(target) {
             true => name.len() + after.len().saturating_sub(1),
-            // The number of empty entries tells something, too.
+            // The number of empty entries carries information, too.
             false => entry.len().max(1),
         };
         if text > limits::NAME_BYTES {
@@ -75,7 +75,7 @@ fn names(mut list: &[u8], is_target: fn(&[u8]) -> bool) -> Option<usize> {
     Some(total)
 }
 
-/// Where the first entry of a list ends. `None`: inside a quoted string.
+/// Where the first entry of a list ends. `None` if that is inside a quoted string.
 fn item(list: &[u8]) -> Option<usize> {
     let mut bytes = list.iter().enumerate();
     while let Some((at, byte)) = bytes.next() {

@@ -12,14 +12,13 @@ const ZONES: [&[u8]; 11] = [
     b"UT", b"GMT", b"UTC", b"EST", b"EDT", b"CST", b"CDT", b"MST", b"MDT", b"PST", b"PDT",
 ];
 
-/// `Sun, 15 Nov 2026 16:43:21 +0000`; the day of the week and the seconds may be missing, the zone
-/// may be a name, and a small name of the zone may stand behind it in brackets. The numbers are those
-/// of a calendar and a clock.
+/// `Sun, 15 Nov 2026 16:43:21 +0000`. The day of the week and the seconds may be missing, the zone
+/// may be a name, and a short name of the zone may follow it in brackets. Date and time must exist.
 pub(super) fn is_date(value: &[u8]) -> bool {
     is_usual(value) || is_other(value)
 }
 
-/// How nearly everyone writes it.
+/// The form that nearly all programs write.
 fn is_usual(value: &[u8]) -> bool {
     let Some((day_of_week, rest)) = value.split_first_chunk::<3>() else {
         return false;
@@ -102,11 +101,11 @@ fn is_other(value: &[u8]) -> bool {
     date && clock && zone && comment && words.next().is_none()
 }
 
-/// Years of mail, for some time.
+/// Plausible years.
 const YEARS: std::ops::RangeInclusive<u32> = 1970..=2105;
 const HOURS: std::ops::RangeInclusive<u32> = 0..=23;
 const MINUTES: std::ops::RangeInclusive<u32> = 0..=59;
-/// One is a leap second.
+/// 60 is a leap second.
 const SECONDS: std::ops::RangeInclusive<u32> = 0..=60;
 
 fn is_clock(time: &[u8]) -> bool {

@@ -3,8 +3,8 @@
 use super::super::limits;
 use super::{ID, has_only, is_tight};
 
-/// Whether these are message ids, `<left@right>`, at least one and at most `most`, with white space
-/// between them.
+/// Whether a value consists of message ids, `<left@right>`, at least one and at most `most`, separated
+/// by white space.
 pub(super) fn are_ids(mut value: &[u8], most: usize) -> bool {
     if value.len() > limits::THREAD_BYTES || !is_tight(value) {
         return false;

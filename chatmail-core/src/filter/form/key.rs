@@ -18,7 +18,7 @@ pub(super) fn is_key(value: &[u8], author: &[u8]) -> bool {
         && decode(key).is_some_and(|packets| packets::are_one_public_key(&packets))
 }
 
-/// What stands before the key.
+/// The part of the value before the key.
 fn are_attributes(text: &[u8], author: &[u8]) -> bool {
     let Some(text) = text.trim_ascii_end().strip_suffix(b";") else {
         return false;
@@ -40,7 +40,7 @@ fn are_attributes(text: &[u8], author: &[u8]) -> bool {
 }
 
 /// Decodes base64 (RFC 4648 section 4) in lines, of which only the first and the last may be short:
-/// white space stands nowhere but at folds. `None`: there is something else, or too much.
+/// white space is allowed only at folds. `None` if there is anything else, or too much.
 fn decode(text: &[u8]) -> Option<Vec<u8>> {
     if text.len() / 4 * 3 > limits::KEY_BYTES {
         return None;
@@ -74,7 +74,7 @@ fn decode(text: &[u8]) -> Option<Vec<u8>> {
     Some(packets.0)
 }
 
-/// Decoded packets, of which there is room for all.
+/// Decoded packets, with enough room for all that fit the limit.
 struct Packets(Vec<u8>);
 
 impl Sink for Packets {

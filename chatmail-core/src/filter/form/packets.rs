@@ -1,9 +1,9 @@
 //! The packets of one public key (RFC 9580 sections 4 and 10.1), measured to their last byte.
 //!
-//! Nobody has to encrypt these bytes, so the grammar leaves as little of them as it can to be
-//! chosen: no text but addresses, no packet or subpacket that it does not know, numbers of the sizes
-//! that their algorithms have, and no run of printable ASCII that chance would not write. Signatures
-//! are not verified: that is for the receiver to do.
+//! These bytes are not encrypted, so the grammar leaves the sender as little choice as it can: no text
+//! but addresses, no unknown packets or subpackets, numbers of the sizes that their algorithms have,
+//! and no run of printable ASCII that is unlikely by chance. Signatures are not verified: that is up
+//! to the receiver.
 //!
 //! ```text
 //! public key
@@ -26,8 +26,8 @@ const PUBLIC_KEY: u8 = 6;
 const USER_ID: u8 = 13;
 const PUBLIC_SUBKEY: u8 = 14;
 
-/// Whether these are the packets of one public key with at most one user ID, which is an address, at
-/// least one subkey, and nothing else.
+/// Whether the bytes are the packets of one public key with at most one user ID, which is an address,
+/// at least one subkey, and nothing else.
 pub(super) fn are_one_public_key(bytes: &[u8]) -> bool {
     if bytes.len() > limits::KEY_BYTES {
         return false;
@@ -56,7 +56,7 @@ fn read(packets: &mut Packets<'_>) -> Option<()> {
     None
 }
 
-/// Reads the signatures that follow: two at most, because programs keep the newest of each kind.
+/// Reads the signatures that follow, two at most, because programs keep the newest of each kind.
 fn signatures<'p>(
     packets: &mut Packets<'p>,
     issuer: &mut Issuer<'p>,
@@ -74,8 +74,8 @@ fn signatures<'p>(
     (count >= least).then_some(())
 }
 
-/// `<address>`, as Delta Chat writes it, or the address alone. It may be another than the author's:
-/// a profile that moves to another relay keeps its key.
+/// `<address>`, as Delta Chat writes it, or the address alone. It may differ from the author's: a
+/// profile that moves to another relay keeps its key.
 fn is_user_id(text: &[u8]) -> bool {
     let address = match text {
         [b'<', address @ .., b'>'] => address,
@@ -84,7 +84,7 @@ fn is_user_id(text: &[u8]) -> bool {
     is_address(address)
 }
 
-/// Of random bytes three of eight are printable.
+/// Of random bytes, three in eight are printable.
 fn is_mostly_text(bytes: &[u8]) -> bool {
     session_key::printable(bytes) * 4 >= bytes.len() as u64 * 3
 }
@@ -112,9 +112,9 @@ impl<'p> Packets<'p> {
         })
     }
 
-    /// The body of the next packet, which must be of this type and have its size before it: neither
-    /// in parts nor without an end, and in no more octets than it needs. In old headers two octets may
-    /// stand for a small size: some programs always write two.
+    /// The body of the next packet, which must be of this type and have a definite size: not partial,
+    /// not indeterminate, and in no more octets than it needs. In old headers a small size may have two
+    /// octets: some programs always write two.
     fn next(&mut self, tag: u8) -> Option<&'p [u8]> {
         if self.tag() != Some(tag) {
             return None;

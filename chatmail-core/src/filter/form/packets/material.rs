@@ -3,7 +3,7 @@
 
 use super::super::super::session_key::{counted, integer, is_no_text};
 
-/// What a key says of the signatures it makes.
+/// The properties of a key that determine the form of its signatures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct PublicKey {
     pub(super) version: Version,
@@ -78,7 +78,7 @@ const SIGNATURES: [(u8, usize); 5] = [
 /// The largest number of an RSA, DSA or ElGamal key, in bytes.
 const NUMBER: usize = 1024;
 
-/// Reads the body of a Public Key or Public Subkey packet. `None`: none of the known forms.
+/// Reads the body of a Public Key or Public Subkey packet. `None` if it has none of the known forms.
 pub(super) fn public_key(body: &[u8]) -> Option<PublicKey> {
     let (&version, rest) = body.split_first()?;
     let version = Version::of(version)?;
@@ -114,7 +114,7 @@ pub(super) fn public_key(body: &[u8]) -> Option<PublicKey> {
     (rest.is_empty() && is_no_text(body)).then_some(PublicKey { version, algorithm })
 }
 
-/// Whether these are the numbers of a signature by this algorithm.
+/// Whether the bytes are the numbers of a signature by this algorithm.
 pub(super) fn is_signature(algorithm: u8, fields: &[u8]) -> bool {
     let two = |most| number(number(fields, most)?, most);
     let rest = match algorithm {
@@ -130,7 +130,7 @@ pub(super) fn is_signature(algorithm: u8, fields: &[u8]) -> bool {
     rest.is_some_and(<[u8]>::is_empty) && is_no_text(fields)
 }
 
-/// Splits off a number of at most so many bytes.
+/// Splits off a number of at most this many bytes.
 fn number(bytes: &[u8], most: usize) -> Option<&[u8]> {
     let (number, rest) = integer(bytes)?;
     ((1..=most).contains(&number.len())).then_some(rest)
@@ -148,7 +148,7 @@ fn point(bytes: &[u8]) -> Option<&[u8]> {
 mod tests {
     use super::*;
 
-    /// Bytes that are no text.
+    /// Bytes that are not text.
     fn noise(size: usize) -> Vec<u8> {
         (0..size).map(|i| (i * 151 + 7) as u8 | 0x80).collect()
     }

@@ -1,10 +1,10 @@
-//! Signature packets of a public key (RFC 9580 section 5.2), and what they may say.
+//! Signature packets of a public key (RFC 9580 section 5.2), and what they may contain.
 
 use super::super::super::{limits, session_key::is_no_text};
 use super::super::is_address;
 use super::material::{self, PublicKey, Version};
 
-/// What a signature is about (RFC 9580 section 5.2.1).
+/// What a signature covers (RFC 9580 section 5.2.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Certification,
@@ -39,11 +39,11 @@ impl Kind {
     }
 }
 
-/// The key that made signatures. What they call it is the same in all of them.
+/// The issuer of signatures. All of them must give it the same identifiers.
 #[derive(Debug)]
 pub(super) struct Issuer<'p> {
     version: Version,
-    /// `None`: not known, as of a subkey that signs.
+    /// `None` if not known, as for a signing subkey.
     algorithm: Option<u8>,
     fingerprint: Option<&'p [u8]>,
     key_id: Option<&'p [u8]>,
@@ -82,7 +82,7 @@ impl<'p> Issuer<'p> {
         body.len() == 8 && *self.key_id.get_or_insert(body) == body && self.is_one()
     }
 
-    /// Whether id and fingerprint are of one key (RFC 9580 section 5.5.4).
+    /// Whether key ID and fingerprint belong to one key (RFC 9580 section 5.5.4).
     fn is_one(&self) -> bool {
         match (self.version, self.fingerprint, self.key_id) {
             (Version::V4, Some(fingerprint), Some(id)) => fingerprint.ends_with(id),
@@ -94,12 +94,12 @@ impl<'p> Issuer<'p> {
     }
 }
 
-/// Reads the body of a Signature packet. `None`: none of the known forms.
+/// Reads the body of a Signature packet. `None` if it has none of the known forms.
 pub(super) fn read<'p>(body: &'p [u8], issuer: &mut Issuer<'p>) -> Option<Kind> {
     fields(body, issuer, Nesting::Outer)
 }
 
-/// Whether a signature stands inside another.
+/// Whether a signature is embedded in another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Nesting {
     Outer,
@@ -143,14 +143,14 @@ fn salt_size(hash: u8) -> Option<usize> {
     }
 }
 
-/// The two places of subpackets.
+/// The two subpacket areas.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Area {
     Hashed,
     Unhashed,
 }
 
-/// Reads one area, in which each subpacket stands once.
+/// Reads one area, in which no subpacket may be repeated.
 fn subpackets<'p>(
     mut bytes: &'p [u8],
     area: Area,
@@ -175,7 +175,7 @@ fn subpackets<'p>(
         let known = match kind {
             16 => issuer.has_key_id(body),
             33 => issuer.has_fingerprint(body),
-            // The signature of a subkey that signs, over its primary key.
+            // The signature of a signing subkey over its primary key.
             32 if nesting == Nesting::Outer => {
                 let kind = fields(body, &mut issuer.subkey(), Nesting::Embedded);
                 kind == Some(Kind::PrimaryKeyBinding)
@@ -192,8 +192,8 @@ fn subpackets<'p>(
     Some(())
 }
 
-/// Whether a subpacket says one of the things that a key says of itself (RFC 9580 sections 5.2.3.11
-/// to 5.2.3.36), in no more bytes than it needs.
+/// Whether a subpacket states one of the properties of a key (RFC 9580 sections 5.2.3.11 to 5.2.3.36),
+/// in no more bytes than it needs.
 fn is_statement(kind: u8, body: &[u8]) -> bool {
     let list = |most: usize, known: fn(&u8) -> bool| body.len() <= most && body.iter().all(known);
     match kind {
@@ -226,8 +226,8 @@ fn is_hash(algorithm: &u8) -> bool {
     *algorithm <= 14
 }
 
-/// The notations there are: where else Delta Chat's user can be reached, which is text, and salt of
-/// Sequoia's, which is none.
+/// The known notations: the other addresses of a Delta Chat user, which are text, and Sequoia's salt,
+/// which is not.
 fn is_notation(body: &[u8]) -> bool {
     let Some((&[flags, 0, 0, 0, 0, name, high, low], text)) = body.split_first_chunk() else {
         return false;
