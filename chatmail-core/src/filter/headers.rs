@@ -54,7 +54,7 @@ enum AutoSubmitted {
     Missing,
     /// `auto-replied` or `auto-generated`.
     Automatic,
-    /// Something else, or it is there twice.
+    /// Something else, or the field occurs twice.
     Other,
 }
 
@@ -66,7 +66,7 @@ pub(super) enum Announced {
 }
 
 impl TopType {
-    /// Whether there is a space in the boundary. No client of ours writes one.
+    /// Whether there is a space in the boundary. Clients of a relay never write one.
     fn has_space(&self) -> bool {
         match self {
             TopType::Encrypted(boundary) | TopType::Mixed(boundary) => boundary.has_space(),
@@ -96,7 +96,7 @@ impl Header {
 
     /// Reads one field. `author` is the address that an outgoing message must come from.
     pub(super) fn field(&mut self, name: &[u8], value: &[u8], author: &[u8]) {
-        // Nearly everyone writes one space behind the colon; limits count the same without it.
+        // Nearly all programs write one space after the colon; the limits do not count it.
         let value = value.strip_prefix(b" ").unwrap_or(value);
         self.fields += 1;
         self.bytes = self.bytes.saturating_add(name.len() + value.len());
@@ -199,7 +199,7 @@ impl Header {
         }
     }
 
-    /// Whether the author, if their domain is an address literal, is at the client's address.
+    /// Whether the client has the author's address, if the author's domain is an address literal.
     pub(super) fn check_literal(&self, client: Option<IpAddr>) -> Result<(), Refusal> {
         let Author::One(author) = &self.from else {
             return Ok(());
@@ -245,7 +245,7 @@ impl Header {
             Reads::Nothing => Ok(()),
             Reads::From => {
                 let second = self.from != Author::Missing;
-                // Clients of ours write the plain forms alone.
+                // Clients of a relay write only the plain forms.
                 let address = match self.direction {
                     Direction::Outgoing => plain_header_address(value).map(str::to_owned),
                     Direction::Incoming => header_address(value).map(Cow::into_owned),
@@ -314,8 +314,8 @@ impl Header {
     }
 }
 
-/// Whether a mail server has this address: RFC 3464 section 2 wants the postmaster's, most write
-/// another.
+/// Whether this is the address of a mail server: RFC 3464 section 2 asks for the postmaster's, but most
+/// servers write another.
 fn is_server(address: &str) -> bool {
     let (localpart, _) = address.rsplit_once('@').unwrap_or_default();
     ["mailer-daemon", "postmaster"]
@@ -323,7 +323,7 @@ fn is_server(address: &str) -> bool {
         .any(|known| localpart.eq_ignore_ascii_case(known))
 }
 
-/// Whether an Auto-Submitted field says that no person wrote the message, perhaps with a comment as
+/// Whether an Auto-Submitted field says that no person wrote the message. It may have a comment, as
 /// sendmail writes it, or a parameter.
 fn is_automatic(value: &[u8]) -> bool {
     let end = value.iter().position(|byte| b"(; \t".contains(byte));

@@ -14,18 +14,18 @@ pub const HEADER_BYTES: usize = 128 * 1024;
 pub const HEADER_FIELD_BYTES: usize = 32 * 1024;
 /// A field name: RFC 5322 lines are at most 78 long where possible, 76 and a colon fit.
 pub const HEADER_NAME_BYTES: usize = 76;
-/// White space in a row in an outgoing field that stays, folds included. Mail programs write one
+/// Consecutive white space in an outgoing field that stays, folds included. Mail programs write one
 /// space, or a line break and up to eight.
 pub const SPACE_RUN: usize = 10;
 /// Names beside addresses in an outgoing field, each: forty characters of any script.
 pub const NAME_BYTES: usize = 384;
-/// Names beside addresses, and links with theirs, in all outgoing fields together: a hundred and more
-/// members of a group.
+/// Names of addresses, and links with their names, in all outgoing fields together: enough for more
+/// than a hundred members of a group.
 pub const NAMES_BYTES: usize = 4096;
 /// An address, outgoing (RFC 5321 section 4.5.3.1.3).
 pub const ADDRESS_BYTES: usize = 254;
-/// Addresses in all outgoing fields together: a thousand recipients, which is what Delta Chat sends
-/// to at once.
+/// Addresses in all outgoing fields together: enough for a thousand recipients, the most that Delta
+/// Chat sends to at once.
 pub const ADDRESSES_BYTES: usize = 32 * 1024;
 /// A link inside angle brackets, outgoing.
 pub const LINK_BYTES: usize = 320;
@@ -33,27 +33,26 @@ pub const LINK_BYTES: usize = 320;
 pub const ID_BYTES: usize = 160;
 /// The message ids of one outgoing field together.
 pub const THREAD_BYTES: usize = 2048;
-/// The packets of an Autocrypt key, outgoing. Delta Chat's have 700, RSA keys of 4096 bits 2,500, and
-/// post-quantum keys 4,000; those that sign with post-quantum algorithms reach 14,000.
+/// The packets of an Autocrypt key, outgoing. Delta Chat's have 700, RSA keys of 4096 bits 2,500,
+/// post-quantum keys 4,000, and keys that sign with post-quantum algorithms up to 14,000.
 pub const KEY_BYTES: usize = 16 * 1024;
 /// Subkeys of an Autocrypt key, outgoing (a number). Most have one, some two.
 pub const KEY_SUBKEYS: usize = 8;
-/// The addresses that an Autocrypt key of Delta Chat names as its owner's, outgoing. There are at most
-/// a handful.
+/// The addresses of its owner in an Autocrypt key of Delta Chat, outgoing: at most a handful.
 pub const KEY_RELAYS_BYTES: usize = 1024;
-/// A line of an Autocrypt key but the first and the last has at least so many characters, outgoing.
+/// Fewest characters of a line of an Autocrypt key, except the first and the last, outgoing.
 pub const KEY_LINE: usize = 32;
 /// A date, outgoing.
 pub const DATE_BYTES: usize = 64;
 /// A line without its line end (RFC 5322 section 2.1.1): of the body, and of an outgoing field with
-/// its name. Postfix breaks longer ones up behind the signature (`smtp_line_length_limit`).
+/// its name. Postfix breaks longer ones after they are signed (`smtp_line_length_limit`).
 pub const LINE_BYTES: usize = 998;
 /// A boundary (RFC 2046 section 5.1.1).
 pub const BOUNDARY_BYTES: usize = 70;
 /// The value of Content-Type or another structured MIME field, folds included.
 pub const MIME_VALUE_BYTES: usize = 512;
-/// Empty lines in a row where the grammar allows any (a number), outgoing: their count carries text
-/// too.
+/// Consecutive empty lines where the grammar allows any (a number), outgoing: their number can carry
+/// text, too.
 pub const BLANK_LINES: u32 = 8;
 /// The same, incoming: gateways add some around what they pass on.
 pub const BLANK_LINES_INCOMING: u32 = 32;
@@ -84,14 +83,14 @@ pub const PRINTABLE_SAMPLE: u64 = 128;
 pub const RECIPIENT_BYTES: usize = 16 * 1024;
 /// The header of a delivery report, and the header that it returns, each.
 pub const REPORT_HEADER_BYTES: usize = 32 * 1024;
-/// The text of a delivery report, decoded, each line with CRLF. Postfix writes 700 and 150 for each
-/// recipient, sendmail as much as two servers said.
+/// The text of a delivery report, decoded, each line with CRLF. Postfix writes 700, and 150 for each
+/// recipient; sendmail quotes the replies of two servers.
 pub const REPORT_TEXT_BYTES: usize = 4096;
 /// The fields of a delivery report about the message and its recipients, each line with CRLF. Postfix
-/// writes some 300 for each recipient.
+/// writes about 300 for each recipient.
 pub const REPORT_STATUS_BYTES: usize = 8192;
-/// One of these fields that holds text: what a server replied. The long replies of Gmail and Exchange
-/// have some 700.
+/// One of these fields that holds text, the reply of a server. Long replies of Gmail and Exchange have
+/// about 700.
 pub const REPORT_FIELD_BYTES: usize = 1024;
 /// An identifier or another word in a field of a delivery status.
 pub const REPORT_WORD_BYTES: usize = 250;
@@ -101,8 +100,8 @@ pub const REPORT_NAME_BYTES: usize = 255;
 pub const REPORT_PART_HEADER_BYTES: usize = 512;
 /// The description of one part of a delivery report.
 pub const REPORT_DESCRIPTION_BYTES: usize = 64;
-/// All places of a delivery report together in which free text can stand. Beside them stand
-/// delimiters, empty lines and the body of a returned message that is encrypted itself.
+/// All free text in a delivery report. The rest is delimiters, empty lines and the body of a returned
+/// message, which is encrypted itself.
 pub const REPORT_BYTES: usize = 2 * REPORT_HEADER_BYTES
     + REPORT_TEXT_BYTES
     + REPORT_STATUS_BYTES
@@ -110,7 +109,7 @@ pub const REPORT_BYTES: usize = 2 * REPORT_HEADER_BYTES
 /// What a reply repeats of an address or a From field.
 pub const REPLY_QUOTE: usize = 255;
 
-/// Empty lines in a row where the grammar allows any.
+/// Consecutive empty lines where the grammar allows any.
 pub(super) fn blank_lines(direction: Direction) -> u32 {
     match direction {
         Direction::Outgoing => BLANK_LINES,

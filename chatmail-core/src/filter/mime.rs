@@ -63,7 +63,7 @@ impl<'v> MediaType<'v> {
                 }
                 None => split(after, TOKEN),
             };
-            // Writers leave the name of a file empty that has none.
+            // Some programs write an empty name for a file without one.
             let nameless = quoted.is_some() && is_file_name(name);
             // No other part of a value can hold an encoded word.
             let encoded_word = content.contains(&b'?') && content.windows(2).any(|w| w == b"=?");
@@ -111,8 +111,8 @@ pub(super) struct Boundary {
 }
 
 impl Boundary {
-    /// `None` unless every reader finds it at the same places: RFC 2046 section 5.1.1 with one space
-    /// at a time, inside, and no delimiter that is a line of the armor.
+    /// `None` unless all programs find its delimiters in the same places. It must follow RFC 2046
+    /// section 5.1.1, with single spaces inside only, and its delimiter must not be a line of the armor.
     pub(super) fn new(boundary: &[u8]) -> Option<Boundary> {
         let is_word = |word: &[u8]| !word.is_empty() && split(word, BOUNDARY).1.is_empty();
         let plain = boundary.len() <= limits::BOUNDARY_BYTES

@@ -19,12 +19,12 @@
 //! carries any text one likes, and clients transfer keys in other ways today. Nor do read receipts
 //! in clear, inline PGP, or S/MIME.
 //!
-//! Reports and cleartext of an author whose domain is an address literal need the client to have that
-//! address: no DKIM key says that the author is who they claim to be. Encrypted mail and Secure-Join
-//! requests need not, because hosts have several addresses.
+//! Reports and cleartext of an author whose domain is an address literal pass only from a client with
+//! that address, because no DKIM key proves who the author is. Encrypted mail and Secure-Join requests
+//! pass from any client, because hosts have several addresses.
 //!
-//! All of them have one From field with one address. Outgoing mail has the login as its envelope
-//! sender, and the envelope sender in From. Anything else is refused, whatever its content.
+//! Every message must have one From field with one address. Outgoing mail must have the login as its
+//! envelope sender, and the envelope sender in From. Anything else is refused, whatever its content.
 //!
 //! # Map
 //!
@@ -117,7 +117,7 @@ pub struct MessageFilter {
     direction: Direction,
     /// Why the envelope is refused, whatever the message says.
     envelope: Result<(), Refusal>,
-    /// Of incoming mail, if it is known.
+    /// The client's address, for incoming mail and if it is known.
     client: Option<IpAddr>,
     sender: Vec<u8>,
     recipients: Recipients,

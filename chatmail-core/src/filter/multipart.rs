@@ -4,13 +4,13 @@
 //! differ on what to do with the rest of such a line. Around and inside the parts stands nothing
 //! but what is named here.
 //!
-//! Outgoing mail has the shapes of Delta Chat and of other programs that log in here. Incoming mail
-//! may have these as well, as its writers or the gateways on its way leave it:
+//! Outgoing mail must have the shapes that Delta Chat and other clients of a relay write. Incoming mail
+//! may have these as well, which come from other programs and from gateways:
 //!
 //! | shape | bound | seen of |
 //! |---|---|---|
 //! | a sentence in the preamble | table in this module | Thunderbird, GPGTools, Horde, MIME::tools |
-//! | empty lines before, between and behind what is there | 32 at a time | gateways, webmailers |
+//! | empty lines before, between and after the parts and their content | 32 at a time | gateways, webmailers |
 //! | a boundary with spaces | one at a time, inside | RFC 2046 allows it |
 //! | a part in base64 | canonical, one end; inside, the same grammar | mail-builder (Himalaya), Exchange, FlowCrypt, Python's `email` |
 //! | `Content-ID`, `X-Attachment-Id`, `X-Att-Id` | one identifier of 100 bytes each | Gmail, FlowCrypt, Exchange |
@@ -19,9 +19,9 @@
 //! | `noname`, `message`, `ATT00001`, `PGPMIME version identification` | fixed | Gmail, FlowCrypt, Exchange |
 //! | descriptions in other words or cases | table in `part` | Go, JavaScript and PHP libraries |
 //! | armor headers, unknown keys too | 512 bytes | GnuPG, FlowCrypt, Mailvelope, go-crypto, BouncyCastle |
-//! | Padding packets behind the data | 4096 bytes with those before | RFC 9580 allows it |
+//! | Padding packets after the data | 4096 bytes with those before | RFC 9580 allows it |
 //!
-//! Not read: quoted-printable, in which `=` means two things; packets without armor; comments in
+//! Not accepted: quoted-printable, in which `=` means two things; packets without armor; comments in
 //! fields; parameters for the size and dates of a file.
 
 use super::armor::{Armor, BEGIN, LineEnd, trim_end};
@@ -44,9 +44,9 @@ pub(super) enum Content {
     Request(&'static str),
 }
 
-/// Sentences before the first delimiter of incoming mail, with or without full stops behind:
-/// Thunderbird, Enigmail, GPGTools, Outlook add-ins and webmailers; Horde's; and that of MIME::tools
-/// and other libraries that know multiparts of no kind.
+/// Sentences before the first delimiter of incoming mail, with or without full stops at the end:
+/// Thunderbird, Enigmail, GPGTools, Outlook add-ins and webmailers; Horde; MIME::tools and other
+/// libraries that have one sentence for all multiparts.
 const PREAMBLES: [&str; 5] = [
     "This is an OpenPGP/MIME encrypted message (RFC 4880 and 3156)",
     "This is an OpenPGP/MIME encrypted message (RFC 2440 and 3156)",
@@ -83,7 +83,7 @@ enum State {
     Epilogue,
 }
 
-/// What is inside a part.
+/// The content of a part.
 #[derive(Debug)]
 struct Inside {
     direction: Direction,
@@ -93,15 +93,15 @@ struct Inside {
 
 #[derive(Debug)]
 enum Holds {
-    /// The first part; whether its line came.
+    /// The first part; whether its line was seen.
     Version(bool),
     /// The second part.
     Encrypted(Armor),
-    /// The part of a Secure-Join request with this step; whether its line came.
+    /// The part of a Secure-Join request with this step; whether its line was seen.
     Request(Content, bool),
 }
 
-/// A line between parts, or behind the last one.
+/// A line between parts, or after the last one.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Delimiter {
     Part,
@@ -142,7 +142,7 @@ impl Multipart {
         }
     }
 
-    /// What the part behind this header holds.
+    /// The content of the part with this header.
     fn inside(&mut self, role: Role) -> Inside {
         let holds = match role {
             Role::Version => Holds::Version(false),
@@ -171,7 +171,7 @@ impl Multipart {
         }
     }
 
-    /// Whether nothing but empty lines came.
+    /// Whether there were only empty lines so far.
     pub(super) fn is_untouched(&self) -> bool {
         matches!(self.state, State::Preamble(false))
     }
@@ -286,7 +286,7 @@ impl Grammar for Inside {
             Holds::Version(seen) => (seen, trim(line) == b"Version: 1"),
             Holds::Request(asked, seen) => (seen, is_request(line, *asked)),
         };
-        // In outgoing mail those before the line and those behind it count together.
+        // In outgoing mail those before and after the line count together.
         if self.direction == Direction::Incoming {
             self.blank_lines = 0;
         }
@@ -323,7 +323,7 @@ pub(super) fn delimiter(boundary: &Boundary, line: &[u8]) -> Result<Option<Delim
     }
 }
 
-/// Counts empty lines in a row. An `Err` is `reason`: there are too many.
+/// Counts consecutive empty lines. Too many are an `Err` with `reason`.
 fn count_blank(direction: Direction, count: &mut u32, reason: Reason) -> Result<(), Reason> {
     *count += 1;
     match *count <= limits::blank_lines(direction) {

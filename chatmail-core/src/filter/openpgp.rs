@@ -1,8 +1,8 @@
 //! The packets of an encrypted message (RFC 9580 section 10.3), read as they stream by.
 //!
 //! Session keys, then exactly one Symmetrically Encrypted and Integrity Protected Data packet that
-//! ends where the data end. Marker and Padding packets may stand before it, in incoming mail Padding
-//! packets behind it, too. The reader keeps what is small (session keys) and skips what is large
+//! ends where the data end. Marker and Padding packets may come before it; in incoming mail Padding
+//! packets may also follow it. The reader keeps what is small (session keys) and skips what is large
 //! (ciphertext) without looking at it.
 
 use super::decode::Sink;
@@ -44,7 +44,7 @@ enum State {
     LengthOctets { left: u8, value: u32, two: bool },
     /// In a body.
     Body,
-    /// The encrypted data have ended, and with them the packet behind them, if there is one.
+    /// The encrypted data have ended, and the packet after them, if there is one.
     End,
 }
 
@@ -114,7 +114,7 @@ impl Packets {
             _ => return Err(Reason::Packet),
         };
         self.kind = match packet_type {
-            // RFC 9580 section 5.14: readers ignore it wherever it stands.
+            // RFC 9580 section 5.14: implementations ignore it wherever it stands.
             21 if self.seipd.is_some() && self.direction == Direction::Incoming => Kind::Padding,
             _ if self.seipd.is_some() => return Err(Reason::Packet),
             1 => Kind::PublicKey,

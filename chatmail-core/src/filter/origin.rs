@@ -11,8 +11,8 @@ use super::verdict::{Direction, Reason};
 pub enum Origin<'a> {
     /// A user of ours (submission, ports 587 and 465).
     Outgoing {
-        /// The address that the user has logged in as, in any case. Empty if the client has not
-        /// logged in: then the message is refused.
+        /// The address that the user has logged in as, in upper or lower case. Empty if the client has
+        /// not logged in: then the message is refused.
         login: &'a [u8],
     },
     /// Another host (port 25).
@@ -31,13 +31,12 @@ impl Origin<'_> {
         }
     }
 
-    /// Whether this envelope sender, with or without angle brackets, may be used. A user has exactly
-    /// one, the login in any case: no other spelling, no detail behind a `+`. Other hosts may use
-    /// any.
+    /// Whether this envelope sender, with or without angle brackets, may be used. A user may only use
+    /// the login, ignoring case: no other spelling, and no `+detail`. Other hosts may use any.
     ///
     /// # Errors
     ///
-    /// The client has not logged in ([`Reason::NotLoggedIn`]), or as somebody else
+    /// The client has not logged in ([`Reason::NotLoggedIn`]), or has logged in as somebody else
     /// ([`Reason::SenderMismatch`]).
     pub fn check_sender(self, sender: &[u8]) -> Result<(), Reason> {
         let sender = bare(sender);
@@ -52,7 +51,7 @@ impl Origin<'_> {
         }
     }
 
-    /// The client's network address; an IPv4 address mapped to IPv6 is IPv4.
+    /// The client's network address; an IPv4-mapped IPv6 address becomes the IPv4 address.
     pub(super) fn client(self) -> Option<IpAddr> {
         match self {
             Origin::Outgoing { .. } => None,

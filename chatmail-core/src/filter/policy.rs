@@ -13,17 +13,17 @@
 //!
 //! | what | bytes |
 //! |---|---|
-//! | names beside addresses, and the links of mailing lists, together | 4096 |
+//! | names of addresses, and the links of mailing lists, together | 4096 |
 //! | message ids: Message-ID, In-Reply-To, References | 160, 640, 2048 |
-//! | addresses in an Autocrypt key: its user ID, and where else its owner can be reached | 1278 |
+//! | addresses in an Autocrypt key: its user ID, and its owner's other addresses | 1278 |
 //! | tokens of Secure-Join | 288 |
 //! | the Date, the boundary, versions and keywords | 196 |
 //!
-//! Together that is 8706 bytes, of which only names have room for text with spaces. Addresses in To
-//! and the like come on top, 32768 bytes of them: a group may have a thousand members. The rest of an
-//! Autocrypt key is numbers in base64, up to 16384 bytes of them. As with encrypted data, nobody can
-//! tell a key's numbers from others. The order of the fields, the case of their names and the white
-//! space at folds can tell a few dozen bytes more.
+//! Together that is 8706 bytes, of which only names and links have room for text with spaces. In
+//! addition there are 32768 bytes for addresses in To and the like: a group may have a thousand
+//! members. The rest of an Autocrypt key is numbers in base64, up to 16384 bytes of them. As with
+//! encrypted data, nobody can distinguish a key's numbers from others. The order of the fields, the
+//! case of their names and the white space at folds can carry a few dozen bytes more.
 
 use super::form::Form;
 use super::limits;
@@ -33,7 +33,8 @@ use super::verdict::Direction;
 /// What happens to a field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Action {
-    /// Stays, outgoing once. In another form the message is refused: it needs the field.
+    /// Stays, in outgoing mail only once. In another form the message is refused, because it needs the
+    /// field.
     Keep(Form),
     /// Stays, once. In another form the field is dropped: the message arrives without it.
     Limit(Form),
@@ -87,9 +88,9 @@ use Form::{Addresses, Date, Free, Ids, Key, Links, MediaType, OneOf, Word};
 
 /// Bytes of a list of addresses; Delta Chat can name each member of a group.
 const LIST: usize = limits::HEADER_FIELD_BYTES;
-/// Ids of the messages that are answered; nearly always one.
+/// Ids of the messages that this one replies to; nearly always one.
 const ANSWERED: usize = 4;
-/// Ids of a thread; mail programs keep some dozen, Delta Chat three.
+/// Ids of a thread; mail programs keep about a dozen, Delta Chat three.
 const THREAD: usize = 32;
 /// Bytes of a field that holds one address, id or link with its name.
 const SHORT: usize = 512;
@@ -232,7 +233,7 @@ pub(super) fn row_of(direction: Direction, name: &[u8]) -> Option<usize> {
     }
 }
 
-/// Whether the check learns something from this field.
+/// Whether the check needs this field.
 pub(super) fn is_read(direction: Direction, name: &[u8]) -> bool {
     row_of(direction, name)
         .and_then(|row| RULES.get(row))

@@ -6,9 +6,9 @@ use super::{ADDRESS, Room, has_only, is_address, is_tight};
 /// To as Delta Chat writes it: a group without members, whose name counts.
 const HIDDEN: &[u8] = b"\"hidden-recipients\": ;";
 
-/// The room in a list of addresses. `None`: it is not one, or a name is too long.
+/// The room in a list of addresses. `None` if it is not one, or a name is too long.
 pub(super) fn room_in(value: &[u8]) -> Option<Room> {
-    // One address in brackets, or none to be seen, is most of what comes.
+    // Nearly all values are one address in brackets, or hide the recipients.
     if is_bare_address(value) {
         let addresses = value.len();
         return Some(Room { text: 0, addresses });

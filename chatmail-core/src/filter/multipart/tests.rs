@@ -139,7 +139,7 @@ fn inside_base64_stands_what_may_stand_without_it() {
         let answer = parts(Direction::Incoming, &version, &encrypted);
         assert_eq!(answer, Err(Reason::VersionPart), "{version}");
     }
-    // The armor as it is, called base64.
+    // The plain armor, declared as base64.
     let encrypted = format!("{TYPE}{encoding}\n{good}");
     let answer = parts(Direction::Incoming, VERSION, &encrypted);
     assert_eq!(answer, Err(Reason::TransferEncoding));

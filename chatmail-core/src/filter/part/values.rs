@@ -5,9 +5,9 @@ use super::super::mime;
 use super::super::verdict::Direction;
 use super::Role;
 
-/// Content-Description as mail programs write it, outgoing compared exactly, incoming in any case.
-/// The first two rows are Delta Chat's, Thunderbird's and most others', the rest were seen in
-/// public sources of GPGTools, Horde, PEAR, Exchange and Proton.
+/// Content-Description as mail programs write it; case matters in outgoing mail only. The first two
+/// rows are from Delta Chat, Thunderbird and most others, the rest from public sources of GPGTools,
+/// Horde, PEAR, Exchange and Proton.
 const DESCRIPTIONS: [(Role, &str); 7] = [
     (Role::Version, "PGP/MIME version identification"),
     (Role::Encrypted, "OpenPGP encrypted message"),
@@ -18,7 +18,7 @@ const DESCRIPTIONS: [(Role, &str); 7] = [
     (Role::Encrypted, "OpenPGP Message"),
 ];
 
-/// More of them in incoming mail, seen in Go and JavaScript programs.
+/// More of them for incoming mail, from Go and JavaScript programs.
 const DESCRIPTIONS_INCOMING: [(Role, &str); 3] = [
     (Role::Version, "PGP/MIME version identifier"),
     (Role::Version, "OpenPGP encrypted data"),
@@ -42,7 +42,7 @@ const FILE_TYPES: [&str; 6] = [".asc", ".pgp", ".gpg", ".txt", ".dat", ".bin"];
 /// FlowCrypt's.
 const NAMES_WITHOUT_TYPE: [&str; 3] = ["", "noname", "message"];
 
-/// File names that Exchange makes of the description of the first part.
+/// File names that Exchange derives from the description of the first part.
 const VERSION_NAMES: [&str; 2] = [
     "PGPMIME version identification",
     "PGPMIME Versions Identification",
@@ -62,7 +62,7 @@ pub(super) fn is_description(direction: Direction, role: Role, value: &[u8]) -> 
     }
 }
 
-/// Whether a file may be called so: outgoing a fixed name, incoming an ordinary one.
+/// Whether a file may have this name: a fixed one in outgoing mail, an ordinary one in incoming mail.
 pub(super) fn is_file_name(direction: Direction, role: Role, name: &[u8]) -> bool {
     let one_of = |names: &[&str]| {
         names
@@ -90,13 +90,13 @@ fn has_known_type(name: &[u8]) -> bool {
     })
 }
 
-/// `ATT00001`: Exchange counts the parts that have no name.
+/// `ATT00001`: Exchange numbers the parts that have no name.
 fn is_numbered(name: &[u8]) -> bool {
     matches!(name, [b'A', b'T', b'T', number @ ..]
         if number.len() == 5 && number.iter().all(u8::is_ascii_digit))
 }
 
-/// Whether `value` is one identifier, in angle brackets or without: `<a@b>`, `<f_m9ldlyuc0>`.
+/// Whether `value` is one identifier, with or without angle brackets: `<a@b>`, `<f_m9ldlyuc0>`.
 pub(super) fn is_identifier(value: &[u8]) -> bool {
     let inner = match value {
         [b'<', inner @ .., b'>'] => inner,

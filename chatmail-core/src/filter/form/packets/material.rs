@@ -10,7 +10,7 @@ pub(super) struct PublicKey {
     pub(super) algorithm: u8,
 }
 
-/// Of a key and of its signatures.
+/// The version of a key and of its signatures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Version {
     V4,
