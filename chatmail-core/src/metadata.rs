@@ -93,11 +93,10 @@ pub fn dict_key(dovecot_key: &[u8]) -> Option<Key> {
 pub enum SetAnswer {
     /// A token was added, or its time refreshed.
     Stored,
-    /// There was nothing to change: the value was empty, or the entry that was to be removed has no
-    /// value.
+    /// There was nothing to change: the value was empty, or the entry to remove has no value.
     Nothing,
-    /// Not an entry a client may set, not an address of ours, or not a token: not UTF-8, or with a
-    /// control character. Nothing was changed.
+    /// A client may not set the entry, the address is not of this relay, or the value is not a token:
+    /// not UTF-8, or with a control character. Nothing was changed.
     Refused,
     /// A value is longer than [`TOKEN_SET_MAX`] bytes. Nothing was changed.
     TooLong,
@@ -105,7 +104,7 @@ pub enum SetAnswer {
 
 /// The changes of one SETMETADATA command. All of them are stored, or none (RFC 5464 section 4.3).
 ///
-/// The first change that is refused decides the answer to all. Takes no more memory than
+/// The first change that is refused decides the answer to the command. Takes no more memory than
 /// [`TOKENS_MAX`] tokens.
 #[derive(Clone, Default)]
 pub struct Changes {
@@ -123,20 +122,20 @@ impl fmt::Debug for Changes {
 }
 
 impl Changes {
-    /// None yet.
+    /// No changes yet.
     pub fn new() -> Changes {
         Changes::default()
     }
 
-    /// Sets an entry; `None` stands for one that this relay does not know. Only device tokens can be
-    /// set, and each is added to those there are.
+    /// Sets an entry; `None` is an unknown entry. Only device tokens can be set, and each is added to
+    /// the existing ones.
     pub fn set(&mut self, key: Option<Key>, value: &[u8]) {
         if key != Some(Key::DeviceToken) {
             self.refuse(SetAnswer::Refused);
         } else if value.len() > TOKEN_SET_MAX {
             self.refuse(SetAnswer::TooLong);
         } else if value.is_empty() {
-            // Older clients know no other way to set nothing.
+            // Older clients set an empty value because they do not know `NIL`.
         } else if let Some(token) = tokens::token(value) {
             self.tokens.add(token);
         } else {
@@ -144,8 +143,8 @@ impl Changes {
         }
     }
 
-    /// Removes an entry, as the value `NIL` asks for: of device tokens, all. An entry without a value,
-    /// an unknown one for example, needs no removal; a value of the server cannot be removed.
+    /// Removes an entry, as the value `NIL` asks for. For device tokens that removes all of them. An
+    /// unknown entry has no value to remove; a value of the server cannot be removed.
     pub fn remove(&mut self, key: Option<Key>) {
         match key {
             Some(Key::DeviceToken) => self.tokens.remove_all(),
@@ -265,7 +264,7 @@ impl<'c> Metadata<'c> {
         }
         let tokens = DeviceTokens::of(&self.mailboxes.mailbox(&address));
         let dropped = tokens.apply(&changes.tokens, now)?;
-        // A process that knows no spool spools nothing that could be withdrawn.
+        // Without the push feature, there are no notifications to withdraw.
         #[cfg(feature = "push")]
         crate::push::withdraw(&self.mailboxes, &address, &dropped)?;
         #[cfg(not(feature = "push"))]

@@ -43,9 +43,9 @@ pub use spool::{Added, Pending, Spool, Unreadable};
 /// What [`notify_recipient`] did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Notified {
-    /// Devices that are going to be notified: one notification for each was spooled.
+    /// Devices to be notified: one notification was spooled for each.
     pub devices: usize,
-    /// How many of these notifications took the place of one that had not been sent yet.
+    /// How many of these notifications replaced one that had not been sent yet.
     pub merged: usize,
 }
 
@@ -53,10 +53,9 @@ pub struct Notified {
 /// mailbox. There are none if the message comes from the recipient itself, or if `recipient` is not
 /// an address of this relay.
 ///
-/// A notification takes the place of an earlier one for the same device that has not been sent yet, so
-/// a mailbox has at most two files for each of its
-/// [`TOKENS_MAX`](crate::metadata::TOKENS_MAX) tokens in the spool: one that waits and one that is being
-/// sent. See [`SpoolName`].
+/// A notification replaces an earlier one for the same device that has not been sent yet. So a mailbox
+/// has at most two files in the spool for each of its [`TOKENS_MAX`](crate::metadata::TOKENS_MAX)
+/// tokens: one that waits and one that is being sent. See [`SpoolName`].
 ///
 /// `from_header` is the value of the message's From header; empty if there is none.
 ///
@@ -91,16 +90,16 @@ pub fn notify_recipient(
             notified.merged += 1;
         }
     }
-    // A token that was dropped meanwhile: the process that dropped it may have looked for its
-    // notification before there was one.
+    // A token may have been dropped meanwhile, by a process that looked for its notification before
+    // it was spooled.
     let still_valid = tokens.valid(now)?;
     wanted.retain(|token| !still_valid.contains(token));
     withdraw(&mailboxes, &address, &wanted)?;
     Ok(notified)
 }
 
-/// Removes the pending notifications of tokens that are not valid any more. Otherwise a mailbox whose
-/// tokens change all the time would have more and more of them.
+/// Removes the pending notifications of tokens that are no longer valid. Otherwise a mailbox whose
+/// tokens change often would accumulate them.
 pub(crate) fn withdraw(
     mailboxes: &Mailboxes,
     address: &Address,

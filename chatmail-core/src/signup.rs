@@ -73,7 +73,7 @@ pub enum NotCreated {
     /// Outside `username_min_length..=username_max_length`, or longer than
     /// [`LOCALPART_MAX`](crate::address::LOCALPART_MAX).
     LocalpartLength,
-    /// A character outside `[a-z0-9._-]`, or a `.` or `-` where none may be: see
+    /// A character outside `[a-z0-9._-]`, or a `.` or `-` in the wrong place: see
     /// [`Address::check_new`].
     LocalpartCharacters,
     /// The host is busy; the text has its load and the limit.

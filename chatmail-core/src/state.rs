@@ -5,8 +5,8 @@
 //! whole: no lock file that a crash leaves behind, no shared memory, no process of its own. The name is hidden and has no `@`,
 //! so that whoever lists mailboxes passes over it.
 //!
-//! A file is opened for each use. A descriptor that is kept would be shared with every process made by
-//! `fork`, and so would the lock: `flock` belongs to what was opened, so parent and child would both have it.
+//! A file is opened for each use. A descriptor that is kept open would be shared with every forked process,
+//! and so would the lock: `flock` belongs to the open file description, so parent and child would both hold it.
 
 use std::fs::{File, TryLockError};
 #[cfg(feature = "auth")]
@@ -71,7 +71,7 @@ impl StateFile {
     ) -> io::Result<T> {
         let result = self.lock(patience).and_then(|file| {
             let result = work(&file);
-            // Not left to the end of `file`: a child that was forked meanwhile may have it, too.
+            // Unlocked explicitly: a child forked meanwhile may have the file open, too.
             file.unlock()?;
             result
         });

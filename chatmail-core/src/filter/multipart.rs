@@ -302,7 +302,7 @@ impl Grammar for Inside {
     }
 }
 
-/// What delimiter the line is, if any.
+/// The delimiter that the line is, if any.
 pub(super) fn delimiter(boundary: &Boundary, line: &[u8]) -> Result<Option<Delimiter>, Reason> {
     // Few lines get as far as the comparison.
     if !line.starts_with(b"--") {

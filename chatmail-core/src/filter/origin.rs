@@ -9,7 +9,7 @@ use super::verdict::{Direction, Reason};
 /// Where a message comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Origin<'a> {
-    /// A user of ours (submission, ports 587 and 465).
+    /// A user of this relay (submission, ports 587 and 465).
     Outgoing {
         /// The address that the user has logged in as, in upper or lower case. Empty if the client has
         /// not logged in: then the message is refused.

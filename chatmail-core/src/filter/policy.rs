@@ -4,12 +4,12 @@
 //! the fields mail needs, each in a form and within a size that mail programs stay in. What says who
 //! or where somebody is, or which program wrote the message, is dropped.
 //!
-//! Each outgoing field stands once, in lines that Postfix sends as they are, and in 7 bits: nothing
-//! is left that a mail server would change behind the signature.
+//! No outgoing field is repeated, and each is 7-bit, in lines that Postfix sends unchanged: nothing is
+//! left that a mail server would change after it is signed.
 //!
 //! # What remains readable in outgoing mail
 //!
-//! What a sender could write text with, at most, in bytes:
+//! The most bytes that a sender could use for text:
 //!
 //! | what | bytes |
 //! |---|---|

@@ -41,12 +41,12 @@ impl Reply {
         Reply::new(550, Some("5.1.1"), "No such mailbox")
     }
 
-    /// `553 5.1.3 Bad recipient address syntax`: an address in which a mail server could find another.
+    /// `553 5.1.3 Bad recipient address syntax`: a mail server could read another address in it.
     pub fn ambiguous_recipient() -> Reply {
         Reply::new(553, Some("5.1.3"), "Bad recipient address syntax")
     }
 
-    /// `554 5.7.1 Relay access denied`: a recipient elsewhere, of mail from elsewhere.
+    /// `554 5.7.1 Relay access denied`: mail from another host to another domain.
     pub fn relay_denied() -> Reply {
         Reply::new(554, Some("5.7.1"), "Relay access denied")
     }
@@ -61,7 +61,7 @@ impl Reply {
         Reply::new(550, Some("5.7.1"), "This account is disabled")
     }
 
-    /// `554 5.7.1 No DKIM signature found`: incoming mail without any.
+    /// `554 5.7.1 No DKIM signature found`: incoming mail without a signature.
     pub fn no_signature() -> Reply {
         Reply::new(554, Some("5.7.1"), "No DKIM signature found")
     }

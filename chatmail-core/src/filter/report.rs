@@ -3,15 +3,15 @@
 //! A report has readable text: without it nobody learns that a message was lost. This grammar accounts
 //! for every byte of the body and bounds the text.
 //!
-//! # Who sends it, and to whom
+//! # Sender and recipient
 //!
-//! The envelope sender is null, and there is one recipient (RFC 3464 section 2). From is
-//! `mailer-daemon@…`, as most servers write it, or `postmaster@…`, as Exchange and others do and
-//! RFC 3464 recommends. Auto-Submitted is `auto-replied` or `auto-generated`, with or without a
-//! comment such as sendmail's. If the domain of From is an address literal, the client has that
+//! The envelope sender must be null, and there must be one recipient (RFC 3464 section 2). From must be
+//! `mailer-daemon@…`, as most servers write it, or `postmaster@…`, as RFC 3464 recommends and Exchange
+//! and others write it. Auto-Submitted must be `auto-replied` or `auto-generated`, with or without a
+//! comment such as sendmail's. If the domain of From is an address literal, the client must have that
 //! address. The signature of any other domain is verified by the caller.
 //!
-//! # What it consists of
+//! # Content
 //!
 //! `multipart/report; report-type=delivery-status` (RFC 6522), with two or three parts:
 //!
@@ -22,7 +22,7 @@
 //! | 3 | `text/rfc822-headers`, `message/global-headers`, maddy's `message/rfc822-headers` | the header of the message; at most [`limits::REPORT_HEADER_BYTES`] |
 //! | 3 | `message/rfc822`, `message/global` | the same header, then nothing, or the encrypted message or Secure-Join request that it announces |
 //!
-//! # Where free text can stand
+//! # Free text
 //!
 //! | place | bytes at most |
 //! |---|---|
@@ -32,12 +32,12 @@
 //! | the returned header | [`limits::REPORT_HEADER_BYTES`] |
 //! | descriptions and file names of the three parts | three times [`limits::REPORT_PART_HEADER_BYTES`] |
 //!
-//! Together these are [`limits::REPORT_BYTES`]. The rest of a report is delimiters, empty lines and the
+//! The sum is [`limits::REPORT_BYTES`]. The rest of a report is delimiters, empty lines and the
 //! body of a returned message, to which the rules for any other incoming message apply.
 //!
-//! # Writers
+//! # Mail servers
 //!
-//! | server | passes |
+//! | server | its reports pass |
 //! |---|---|
 //! | Postfix, sendmail, Exim, Courier, maddy, Stalwart, Haraka with Auto-Submitted | yes |
 //! | Exchange | with its option for reports in plain text |
@@ -46,8 +46,8 @@
 //! | mox | no: it writes no Auto-Submitted |
 //! | qmail | no: it writes plain text, unless patched for RFC 3464 |
 //!
-//! A returned message that was cut off does not pass: today's Postfix and Exim return the header alone
-//! when a message is too large. Stalwart encodes the second and the third part, which RFC 2046
+//! A returned message that was truncated does not pass: current Postfix and Exim return only the header
+//! of a message that is too large. Stalwart encodes the second and the third part, which RFC 2046
 //! forbids. Encoded headers are decoded; encoded messages are refused.
 
 mod encoding;
@@ -85,9 +85,9 @@ const PREAMBLES: [&str; 5] = [
 pub(super) struct Report {
     boundary: Boundary,
     state: State,
-    /// Lines of the preamble that came.
+    /// Number of lines of the preamble so far.
     preamble: usize,
-    /// Empty lines in a row, outside of the parts.
+    /// Number of consecutive empty lines outside the parts.
     blank_lines: u32,
 }
 
@@ -101,7 +101,7 @@ enum State {
     Epilogue,
 }
 
-/// What people read, and how long it is.
+/// The text for people, of which only the size is kept.
 #[derive(Debug, Default)]
 struct Text(usize);
 
@@ -135,7 +135,7 @@ impl Report {
         }
     }
 
-    /// A line before the first or behind the last delimiter.
+    /// A line before the first or after the last delimiter.
     fn between(&mut self, line: &[u8]) -> Result<(), Reason> {
         if line.is_empty() {
             self.blank_lines += 1;
@@ -210,7 +210,7 @@ impl Grammar for Report {
 
     fn bulk(&mut self, chunk: &[u8], line_end: LineEnd) -> Result<usize, Reason> {
         match &mut self.state {
-            // Some boundaries begin with dashes enough to make this line a delimiter.
+            // With a boundary of enough dashes, this line would be a delimiter.
             State::Returned(_, returned) if !BEGIN.starts_with(self.boundary.delimiter()) => {
                 returned.bulk(chunk, line_end)
             }
@@ -220,7 +220,7 @@ impl Grammar for Report {
 }
 
 impl Grammar for Text {
-    /// Each line counts with a CRLF, whatever ends it. ISO-2022-JP changes its alphabets with ESC.
+    /// Each line counts with a CRLF, whatever ends it. ISO-2022-JP switches character sets with ESC.
     fn line(&mut self, line: &[u8]) -> Result<(), Reason> {
         const ESC: u8 = 0x1b;
         self.0 += line.len() + 2;

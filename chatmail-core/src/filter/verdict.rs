@@ -179,12 +179,11 @@ pub enum Reason {
     /// A header field that is none, or that mail readers read differently: malformed, of an
     /// unexpected value, or present twice.
     HeaderField,
-    /// Outgoing: a line of a field that has to stay is longer than mail servers send as it is.
+    /// Outgoing: a field that has to stay has a longer line than mail servers send unchanged.
     HeaderLine,
     /// A Content-Type that mail readers read differently, or with parameters it has no use for.
     ContentType,
-    /// A Content-Transfer-Encoding that changes the bytes where none may, or a part that is not in its
-    /// encoding.
+    /// A Content-Transfer-Encoding that is not allowed there, or a part that is not validly encoded.
     TransferEncoding,
     /// Text before the first delimiter.
     Preamble,
@@ -210,16 +209,16 @@ pub enum Reason {
     SessionKeyPacket,
     /// A Secure-Join request with something beside its line.
     SecureJoin,
-    /// A delivery report that does not come as one: with an envelope sender, to several recipients,
-    /// from somebody else than a mail server, not marked as automatic, or with a long header.
+    /// A delivery report whose envelope or header is not that of one: it has an envelope sender or
+    /// several recipients, is not from a mail server or not marked as automatic, or its header is long.
     Report,
     /// The text of a delivery report is too long, or holds control characters.
     ReportText,
     /// The fields of a delivery report are not those of RFC 3464.
     DeliveryStatus,
-    /// What a delivery report returns is neither a header nor an encrypted message.
+    /// The content that a delivery report returns is neither a header nor an encrypted message.
     Returned,
-    /// Readable mail of an author whose domain is an address literal, from a client that has another
+    /// Readable mail from an author whose domain is an address literal, sent by a client with another
     /// address.
     ForeignLiteral,
 }

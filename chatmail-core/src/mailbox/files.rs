@@ -34,7 +34,7 @@ pub(crate) fn read_at_most(path: &Path, limit: u64) -> io::Result<Option<Vec<u8>
     read_opened(path, open_regular(path), limit)
 }
 
-/// [`read_at_most`] of a file that an operator named, which may be a link.
+/// Like [`read_at_most`], for a file that the operator named, which may be a link.
 #[cfg(feature = "metadata")]
 pub(crate) fn read_linked_at_most(path: &Path, limit: u64) -> io::Result<Option<Vec<u8>>> {
     read_opened(path, open_quietly(path, OFlags::empty()), limit)
@@ -49,7 +49,7 @@ fn read_opened(path: &Path, file: io::Result<File>, limit: u64) -> io::Result<Op
     }
 }
 
-/// Opens a file of a mailbox for reading. A link is not followed, and a FIFO does not hang a login.
+/// Opens a file of a mailbox for reading. A link is not followed, and a FIFO cannot block a login.
 pub(crate) fn open_regular(path: &Path) -> io::Result<File> {
     match open_quietly(path, OFlags::NOFOLLOW) {
         // A link, and a socket.
@@ -74,7 +74,7 @@ fn open_quietly(path: &Path, more: OFlags) -> io::Result<File> {
     Ok(file)
 }
 
-/// What a file is, without following a link.
+/// Metadata of a file, without following a link.
 ///
 /// # Errors
 ///

@@ -1,8 +1,8 @@
-//! What a sign-up leaves that ended half-way: the disk was full, or the process was killed.
+//! The files of a sign-up that did not finish, because the disk was full or the process was killed.
 //!
 //! A sign-up makes the directory, `enforceE2EEincoming`, `password.tmp` and, by renaming that, `password`.
-//! Before the last step there is no account. The next sign-up of the address goes over what it finds of the
-//! others, and the expiry removes it if nobody comes back.
+//! Before the last step there is no account. The next sign-up of the address cleans up what an earlier one left;
+//! if there is none, the expiry removes it.
 
 use std::fs;
 use std::io::{self, ErrorKind};
@@ -11,21 +11,21 @@ use std::time::SystemTime;
 
 use super::{ENFORCE, Mailbox, named};
 
-/// The name under which a `password` is written.
+/// The temporary name of a `password` that is being written.
 pub(super) const PASSWORD_TMP: &str = "password.tmp";
 
-/// What a directory without `password` holds.
+/// The content of a directory without `password`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Remains {
     /// Nothing.
     Nothing,
-    /// Files of a sign-up and no others, the last of which changed then. The sign-up may be running.
+    /// Only files of a sign-up, and when the last of them changed. The sign-up may still be running.
     SignUp(SystemTime),
     /// Other files, perhaps mail; or it is a link to another place.
     Files,
 }
 
-/// Whether a sign-up, of this or of older software, makes a file of this name before `password`.
+/// Whether a sign-up, of this or of older software, creates a file of this name before `password`.
 fn is_of_sign_up(name: &[u8]) -> bool {
     name.starts_with(PASSWORD_TMP.as_bytes())
         || name == ENFORCE.as_bytes()
@@ -33,8 +33,8 @@ fn is_of_sign_up(name: &[u8]) -> bool {
 }
 
 impl Mailbox {
-    /// Under the lock, removes the `password.tmp` of a sign-up that was cut short. Refuses a directory that holds
-    /// anything else than such a sign-up.
+    /// Under the lock, removes the `password.tmp` of a sign-up that did not finish. Fails if the directory holds
+    /// other files than those of a sign-up.
     pub(super) fn clear_leftovers(&self) -> io::Result<()> {
         for path in self.files()? {
             let name = path.file_name().unwrap_or_default().as_encoded_bytes();
@@ -49,15 +49,15 @@ impl Mailbox {
         Ok(())
     }
 
-    /// Under the lock, removes what a sign-up that failed has made. It failed for a reason: what cannot be
-    /// removed now, the expiry removes.
+    /// Under the lock, removes the files of a failed sign-up. Errors are ignored: the expiry removes what cannot
+    /// be removed now.
     pub(super) fn undo_sign_up(&self) {
         if !self.exists().unwrap_or(true) {
             let _ = self.remove_remains();
         }
     }
 
-    /// What is in this directory, which has no `password`.
+    /// The content of this directory, which has no `password`.
     #[cfg(feature = "housekeeping")]
     pub(crate) fn remains(&self) -> io::Result<Remains> {
         let own = fs::symlink_metadata(&self.path).map_err(|error| named(&self.path, error))?;
@@ -82,7 +82,7 @@ impl Mailbox {
         })
     }
 
-    /// Under the lock, removes the directory if it holds nothing but what a sign-up has left.
+    /// Under the lock, removes the directory if it holds only files of a sign-up.
     ///
     /// # Errors
     ///
@@ -118,7 +118,7 @@ mod tests {
     use super::*;
     use crate::mailbox::Creation;
 
-    /// What is there between each two steps of a sign-up, of this and of older software.
+    /// The files there are between the steps of a sign-up, of this and of older software.
     const STATES: [&[&str]; 6] = [
         &[],
         &["enforceE2EEincoming"],

@@ -36,7 +36,7 @@ impl MailboxLock {
 
 impl Drop for MailboxLock {
     fn drop(&mut self) {
-        // A process that was forked meanwhile has the directory open, too, and would keep the lock.
+        // A process forked meanwhile has the directory open, too, and would keep the lock.
         let _ = self.dir.unlock();
     }
 }

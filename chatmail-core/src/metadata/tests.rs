@@ -148,7 +148,7 @@ fn the_newest_twenty_tokens_are_kept() {
     }
     let kept = |numbers: std::ops::Range<u64>| numbers.map(name).collect::<Vec<_>>().join(" ");
     assert_eq!(relay.get_at(TOKEN, NOW + 25), Some(kept(5..25)));
-    // One that is set again is new again.
+    // Setting a token again makes it the newest.
     relay.set_at(TOKEN, name(5).as_bytes(), NOW + 26);
     relay.set_at(TOKEN, name(25).as_bytes(), NOW + 27);
     assert_eq!(
@@ -156,7 +156,7 @@ fn the_newest_twenty_tokens_are_kept() {
         Some(format!("{} {}", name(5), kept(7..26)))
     );
     assert_eq!(relay.json()["devicetoken"].as_object().unwrap().len(), 20);
-    // All in one second: the one just set is never the one to go.
+    // All in one second: the token just set is never the one that is dropped.
     for number in 30..60 {
         relay.set_at(TOKEN, name(number).as_bytes(), NOW + 30);
         let value = relay.get_at(TOKEN, NOW + 30).unwrap();

@@ -25,7 +25,7 @@ pub const TOKEN_SET_MAX: usize = 1024;
 /// Longest token that is read from a file of an older relay, in characters.
 pub const TOKEN_MAX: usize = 4096;
 
-/// Device tokens of one mailbox: the newest. A person has fewer devices.
+/// Most device tokens of one mailbox; the newest are kept. A person has fewer devices.
 pub const TOKENS_MAX: usize = 20;
 
 /// How long a token lives after it was last set.
@@ -50,7 +50,7 @@ pub(super) fn token(value: &[u8]) -> Option<&str> {
     ((1..=TOKEN_MAX).contains(&length) && !token.contains(char::is_control)).then_some(token)
 }
 
-/// What becomes of the tokens that are there before others are added.
+/// What happens to the existing tokens before others are added.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 enum Former {
     #[default]
@@ -77,7 +77,7 @@ impl TokenChanges {
         self.added.push(token.to_owned());
     }
 
-    /// Removes all tokens, also those that were added before.
+    /// Removes all tokens, including those that were added before.
     pub(super) fn remove_all(&mut self) {
         self.former = Former::Removed;
         self.added.clear();
@@ -88,7 +88,7 @@ impl TokenChanges {
     }
 }
 
-/// A token, and the second of its last set since 1970.
+/// A token, and when it was last set, in seconds since 1970.
 #[derive(Clone)]
 struct Token {
     text: String,
@@ -104,9 +104,9 @@ impl DeviceTokens {
         }
     }
 
-    /// The tokens that are notified, in the order of their text: the newest [`TOKENS_MAX`], none older
-    /// than [`TOKEN_LIFETIME`]. A time in the future counts as now: a clock that was wrong for a while,
-    /// then or now, takes no device its notifications. Changes nothing.
+    /// The valid tokens, sorted by their text: the newest [`TOKENS_MAX`], none older than
+    /// [`TOKEN_LIFETIME`]. A time in the future counts as now, so that a wrong clock, then or now, does
+    /// not invalidate tokens. Changes nothing.
     ///
     /// # Errors
     ///
@@ -137,7 +137,7 @@ impl DeviceTokens {
         self.apply(&changes, now).map(drop)
     }
 
-    /// Applies all changes, or none, and answers which tokens are notified no longer.
+    /// Applies all changes, or none, and returns the tokens that are no longer valid.
     ///
     /// # Errors
     ///
@@ -177,7 +177,7 @@ impl DeviceTokens {
         })
     }
 
-    /// Replaces the tokens under the mailbox's lock, if `change` answers others.
+    /// Replaces the tokens under the mailbox's lock, if `change` returns other ones.
     fn change(
         &self,
         now: SystemTime,
@@ -274,7 +274,7 @@ impl DeviceTokens {
     }
 }
 
-/// That many of them, the newest; of those of one second the first by their text.
+/// The newest of them, at most this many; among those of one second, the first by their text.
 fn newest(mut tokens: Vec<Token>, count: usize) -> Vec<Token> {
     if tokens.len() > count {
         tokens.sort_by(|a, b| (Reverse(a.time), &a.text).cmp(&(Reverse(b.time), &b.text)));

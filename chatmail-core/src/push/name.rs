@@ -1,20 +1,20 @@
-//! The names of notifications in the spool: they bound how many there are, and lose none.
+//! The names of notifications in the spool, which bound their number without losing any.
 //!
-//! A notification has 32 hexadecimal digits as its name, made of its address and its token: the next
-//! message for that device takes its place by a `rename`. To be sent, it first gets the *claimed* name,
-//! which the process that delivers mail never writes to. A message that is stored while the request is on its way makes
-//! a new file; it is never taken for one that the request told the device about.
+//! The name of a notification is 32 hexadecimal digits, derived from its address and its token. The next
+//! message for that device replaces the file by a `rename`. Before it is sent, the file gets the *claimed*
+//! name, which the process that delivers mail never writes to. A message that is stored during the request
+//! makes a new file; it is never mistaken for one that the request covers.
 //!
 //! | first digit | the file |
 //! |---|---|
 //! | `0` to `7` | waits; may be replaced at any time |
-//! | `8` to `f` | claimed: on its way, or to be tried again |
+//! | `8` to `f` | claimed: being sent, or to be retried |
 //!
 //! Older relays gave random names. Their files are sent in the same way.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-/// Set in the name of a notification that was claimed.
+/// The bit in the name of a claimed notification.
 const CLAIMED: u128 = 1 << 127;
 
 /// The name of a file in the spool, as a number.
@@ -23,8 +23,8 @@ pub struct SpoolName(u128);
 
 impl SpoolName {
     /// The name of the notification that waits for a device. Two devices share one about as often as
-    /// two random numbers of 127 bits are the same; a client that does not know the other token cannot
-    /// bring it about.
+    /// two random numbers of 127 bits are the same. A client cannot force that without knowing the
+    /// other token.
     pub fn waiting_for(address: &str, token: &str) -> SpoolName {
         let half = |which: u8| {
             let mut hasher = DefaultHasher::new();

@@ -31,7 +31,7 @@ pub struct Spool {
 pub struct Added {
     /// The file.
     pub path: PathBuf,
-    /// Whether it took the place of a notification that waited for the same device.
+    /// Whether it replaced a notification that waited for the same device.
     pub replaced: bool,
 }
 
@@ -96,9 +96,9 @@ impl Spool {
         &self.dir
     }
 
-    /// Adds a notification, in place of one for the same device that waits to be sent. Once it is there, it
-    /// survives the end of this process; that it survives a power failure would cost the delivery a
-    /// write to the disk, for a hint that is worth nothing hours later.
+    /// Adds a notification; it replaces one for the same device that waits to be sent. It survives the end
+    /// of this process, but not a power failure: that would cost each delivery a write to the disk, for a
+    /// hint that is worth nothing hours later.
     ///
     /// # Errors
     ///
@@ -110,13 +110,13 @@ impl Spool {
         let seconds = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let content = format!("{address}\n{seconds}\n{token}");
         let tmp = self.tmp_path()?;
-        // For the counters: it may be claimed between this and the rename.
+        // Only for the counters: the file may be claimed between this and the rename.
         let replaced = path.symlink_metadata().is_ok();
         replace(&path, &tmp, content.as_bytes(), Durability::Kernel)?;
         Ok(Added { path, replaced })
     }
 
-    /// Of no other process: two may add a notification of the same name at the same time.
+    /// Unique to this process: two may add a notification of the same name at the same time.
     fn tmp_path(&self) -> io::Result<PathBuf> {
         let mut random = [0; 16];
         getrandom::fill(&mut random)
@@ -257,8 +257,8 @@ impl Pending {
     }
 }
 
-/// Whether a file that cannot be read for this reason never can: a directory, a link, a FIFO, or somebody
-/// else's file. Else it may be for lack of memory or descriptors.
+/// Whether the reason is permanent: a directory, a link, a FIFO, or another user's file. Other reasons,
+/// such as a lack of memory or descriptors, may pass.
 fn stays_so(kind: ErrorKind) -> bool {
     use ErrorKind::{InvalidData, IsADirectory, PermissionDenied};
     matches!(kind, InvalidData | IsADirectory | PermissionDenied)

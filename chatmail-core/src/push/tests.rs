@@ -147,7 +147,7 @@ fn a_mailbox_that_changes_its_tokens_all_the_time_does_not_fill_the_spool() {
     for number in 0..100 {
         relay.set_token(&format!("token{number}"));
         relay.notify("alice@chat.example", "");
-        // The push service takes its time with all of them.
+        // The push service is slow with all of them.
         let newest = format!("token{number}");
         let pending = relay.pending();
         relay.claim(

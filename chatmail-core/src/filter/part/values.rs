@@ -25,7 +25,7 @@ const DESCRIPTIONS_INCOMING: [(Role, &str); 3] = [
     (Role::Encrypted, "OpenPGP encrypted data"),
 ];
 
-/// File names of outgoing mail: Delta Chat's and those of other programs that log in here.
+/// File names of outgoing mail: those of Delta Chat and of other clients of a relay.
 const FILE_NAMES: [&str; 6] = [
     "encrypted.asc",
     "msg.asc",

@@ -1,6 +1,6 @@
 //! Content-Transfer-Encoding (RFC 2045 section 6), read strictly and line by line.
 //!
-//! Readers differ on what an encoding does not allow, so it is refused.
+//! Mail programs differ on input that an encoding does not allow, so it is refused.
 
 use super::super::body::Grammar;
 use super::super::encoded::Encoded;
@@ -18,7 +18,7 @@ pub(super) enum Encoding {
 }
 
 impl Encoding {
-    /// The value of the field. `None`: another encoding.
+    /// Parses the value of the field. `None` for any other encoding.
     pub(super) fn parse(value: &[u8]) -> Option<Encoding> {
         let value = value.trim_ascii();
         if mime::is_identity_encoding(value) {
@@ -31,11 +31,11 @@ impl Encoding {
     }
 }
 
-/// Hands the lines of a part to the grammar of its content.
+/// Passes the decoded lines of a part to the grammar of its content.
 #[derive(Debug)]
 pub(super) enum Decoder {
     Identity,
-    /// The beginning of a line that goes on behind a soft line break.
+    /// The beginning of a line that continues after a soft line break.
     QuotedPrintable(Vec<u8>),
     Base64(Encoded),
 }
@@ -69,7 +69,7 @@ impl Decoder {
     pub(super) fn finish(&mut self, content: &mut impl Grammar) -> Result<(), Reason> {
         match self {
             Decoder::Identity => Ok(()),
-            // Readers differ on a line that does not go on.
+            // Mail programs differ on a soft line break at the end.
             Decoder::QuotedPrintable(decoded) if !decoded.is_empty() => {
                 Err(Reason::TransferEncoding)
             }
@@ -96,11 +96,11 @@ fn unquote(line: &[u8], decoded: &mut Vec<u8>) -> Result<End, Reason> {
             [b'='] => break End::Soft,
             [b'=', high, low, after @ ..] => {
                 rest = after;
-                // A line break is written as one.
+                // A line break must not be encoded.
                 let byte = hex(*high).zip(hex(*low)).map(|(high, low)| high << 4 | low);
                 byte.filter(|byte| !b"\r\n".contains(byte))
             }
-            // White space at the end of a line was added on the way, to some readers.
+            // Some programs take white space at the end of a line for an addition in transit.
             [b' ' | b'\t'] => None,
             [byte @ (b' '..=b'<' | b'>'..=b'~' | b'\t'), after @ ..] => {
                 rest = after;
@@ -110,7 +110,7 @@ fn unquote(line: &[u8], decoded: &mut Vec<u8>) -> Result<End, Reason> {
         };
         decoded.push(byte.ok_or(Reason::TransferEncoding)?);
     };
-    // A soft line break alone says nothing, and there could be any number of them.
+    // A soft line break alone has no content, and there could be any number of them.
     if end == End::Soft && decoded.len() == before {
         return Err(Reason::TransferEncoding);
     }

@@ -3,15 +3,15 @@
 use super::super::mime;
 use super::super::verdict::Reason;
 
-/// What to do with a field that is longer than what is kept of it.
+/// What to do with a field that exceeds the limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Long {
     Refuse,
-    /// Its beginning is handed on.
+    /// Pass on its beginning.
     Cut,
 }
 
-/// A field in the making.
+/// A field that is not complete yet.
 #[derive(Debug)]
 pub(super) struct Fields {
     /// Its lines, with LF between them.
@@ -50,12 +50,12 @@ impl Fields {
         line: &[u8],
         read: impl FnMut(Field<'_>) -> Result<(), Reason>,
     ) -> Result<bool, Reason> {
-        // White space to some readers, a line end to others.
+        // Some programs read it as white space, others as a line end.
         if mime::has_control(line) {
             return Err(self.reason.clone());
         }
         if matches!(line, [b' ' | b'\t', ..]) {
-            // Readers differ on a fold that holds nothing, and on one that continues nothing.
+            // Mail programs differ on an empty fold, and on one that continues nothing.
             if self.text.is_empty() || line.trim_ascii().is_empty() {
                 return Err(self.reason.clone());
             }
@@ -67,7 +67,7 @@ impl Fields {
         Ok(line.is_empty())
     }
 
-    /// No further line comes: hands on the last field.
+    /// The input has ended: passes on the last field.
     pub(super) fn end(
         &mut self,
         mut read: impl FnMut(Field<'_>) -> Result<(), Reason>,
@@ -77,7 +77,7 @@ impl Fields {
         }
         let colon = memchr::memchr(b':', &self.text).ok_or_else(|| self.reason.clone())?;
         let (name, value) = self.text.split_at(colon);
-        // A name with a space behind it is one to some readers, the end of the header to others.
+        // Some programs accept a space after the name, for others the header ends there.
         if name.is_empty() || !name.iter().all(u8::is_ascii_graphic) {
             return Err(self.reason.clone());
         }

@@ -1,4 +1,4 @@
-//! The header of a part of a report: what the part holds and how it is encoded.
+//! The header of a part of a report: its content type and its encoding.
 
 use super::super::limits;
 use super::super::mime::{self, MediaType};
@@ -26,7 +26,7 @@ impl Slot {
     }
 }
 
-/// What a part holds.
+/// The content of a part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Content {
     Text,
@@ -61,11 +61,11 @@ pub(super) struct PartHeader {
     known: Known,
 }
 
-/// What the fields so far say.
+/// The information in the fields so far.
 #[derive(Debug, Default)]
 struct Known {
     size: usize,
-    /// Fields that came already, one bit each.
+    /// The fields seen so far, one bit each.
     seen: u8,
     content: Option<Content>,
     encoding: Option<Encoding>,
@@ -85,7 +85,7 @@ impl PartHeader {
         self.slot
     }
 
-    /// Reads one line, without its line end. `Some`: that was the empty line behind the header.
+    /// Reads one line, without its line end. `Some` for the empty line after the header.
     pub(super) fn line(&mut self, line: &[u8]) -> Result<Option<(Content, Encoding)>, Reason> {
         self.known.size += line.len() + 2;
         if self.known.size > limits::REPORT_PART_HEADER_BYTES {
@@ -132,12 +132,12 @@ impl Known {
         good.then_some(()).ok_or(Reason::PartHeader)
     }
 
-    /// What the whole header says.
+    /// The content and encoding that the whole header announces.
     fn outcome(&self, slot: Slot) -> Result<(Content, Encoding), Reason> {
         let encoding = self.encoding.unwrap_or(Encoding::Identity);
         match (self.content, slot) {
-            // RFC 2046 section 5.2.1 forbids to encode a message, so some readers do not decode it.
-            // A header is short enough for either reading.
+            // RFC 2046 section 5.2.1 forbids encoding a message, so some programs do not decode it.
+            // A header alone is short enough for either reading.
             (Some(MESSAGE), _) if encoding != Encoding::Identity => Ok((MESSAGE_HEADER, encoding)),
             (Some(content), _) => Ok((content, encoding)),
             // sendmail's text has no header.
@@ -147,7 +147,7 @@ impl Known {
     }
 }
 
-/// What a Content-Type says.
+/// The content that a Content-Type announces.
 fn content(slot: Slot, value: &[u8]) -> Option<Content> {
     let media_type = MediaType::parse(value)?;
     let (_, _, content) = TYPES
@@ -155,7 +155,7 @@ fn content(slot: Slot, value: &[u8]) -> Option<Content> {
         .find(|(of, essence, _)| *of == slot && media_type.is(essence))?;
     let known = |name: &[u8], text: &[u8]| {
         let is = |known: &str| mime::is_same(name, known.as_bytes());
-        // The text may be in any language; a header reads as ASCII, or as UTF-8.
+        // The text may be in any language and charset; everything else must be ASCII or UTF-8.
         let charset = mime::is_ascii_charset(text) || slot == Slot::Text && is_charset(text);
         is("charset") && charset
             || is("name") && is_file_name(text)
@@ -173,7 +173,7 @@ fn is_charset(name: &[u8]) -> bool {
     name.len() <= limits::FILE_NAME_BYTES && name.iter().all(all)
 }
 
-/// A few words. Servers have dozens of ways to put it.
+/// A few words. Servers write dozens of variants.
 fn is_description(value: &[u8]) -> bool {
     let printable = |byte: &u8| matches!(byte, b' '..=b'~');
     value.len() <= limits::REPORT_DESCRIPTION_BYTES && value.iter().all(printable)

@@ -10,7 +10,7 @@ use super::super::policy;
 use super::super::verdict::{Direction, Reason};
 use super::fields::{Field, Fields, Long};
 
-/// What is returned.
+/// The kind of content that is returned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     /// A header, and nothing behind it. Readers show it as text.
@@ -25,7 +25,7 @@ pub(super) enum Kind {
 #[derive(Debug)]
 pub(super) struct Returned {
     kind: Kind,
-    /// Of the report around it.
+    /// The boundary of the report around it.
     outer: Boundary,
     size: usize,
     fields: Fields,
@@ -36,12 +36,12 @@ pub(super) struct Returned {
 #[derive(Debug)]
 enum State {
     Header,
-    /// Behind a header without a body; how many empty lines came.
+    /// After a header without a body; the number of empty lines so far.
     Nothing(u32),
     Body(Box<Multipart>),
 }
 
-/// Bytes of a field that are kept: those that are read are short.
+/// Bytes of a field that are kept: the fields that are read are short.
 const FIELD_BYTES: usize = limits::MIME_VALUE_BYTES + limits::HEADER_NAME_BYTES;
 
 impl Returned {
@@ -70,7 +70,7 @@ impl Returned {
         }
     }
 
-    /// What can stand behind the header.
+    /// What may follow the header.
     fn body(&self) -> Result<State, Reason> {
         if self.kind == Kind::Header {
             return Ok(State::Nothing(0));
@@ -82,14 +82,14 @@ impl Returned {
             .and_then(|()| header.content());
         let (content, boundary) = match content {
             Ok(Announced::Multipart(content, boundary)) => (content, boundary),
-            // A header that was cut off.
+            // A truncated header.
             Err(_) if header.is_untyped() => return Ok(State::Nothing(0)),
             _ => return Err(Reason::Returned),
         };
         if self.kind == Kind::MessageHeader {
             return Ok(State::Nothing(0));
         }
-        // Readers would find the delimiters of the one in the other.
+        // Mail programs would find the delimiters of one in the other.
         let (outer, inner) = (self.outer.delimiter(), boundary.delimiter());
         if outer.starts_with(inner) || inner.starts_with(outer) {
             return Err(Reason::Returned);
@@ -132,7 +132,7 @@ impl Grammar for Returned {
     }
 }
 
-/// Reads one field as that of a message.
+/// Reads one field as a field of a message.
 fn read(header: &mut Header, field: Field<'_>) -> Result<(), Reason> {
     if field.is_cut && policy::is_read(Direction::Incoming, field.name) {
         return Err(Reason::Returned);

@@ -1,8 +1,8 @@
 //! The content of `message/delivery-status` (RFC 3464 section 2): a group of fields about the
 //! message, then one for each recipient.
 //!
-//! Fields of other names than those of the table and `X-…` are refused, and so is a field twice in
-//! a group. Free text stands where the standard has `*text` or a comment.
+//! Only the fields in the table and `X-…` are allowed, and no field of the table twice in a group.
+//! There can be free text where the standard allows `*text` or a comment.
 
 use super::super::body::Grammar;
 use super::super::form::Form;
@@ -35,18 +35,18 @@ enum Group {
     Recipient,
 }
 
-/// What a value has to be.
+/// The form that a value must have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     /// One word.
     Word,
-    /// `type; name`, of a host; or a name alone, or with a comment or an address behind it.
+    /// `type; name` of a host, or the name alone; a comment or an address may follow.
     Name,
     /// `type; address`.
     Address,
     Date,
     Action,
-    /// `5.1.1`, with a comment.
+    /// `5.1.1`, optionally with a comment.
     Status,
     /// `type; text`: what the remote server replied.
     Diagnostic,
@@ -54,7 +54,7 @@ enum Kind {
     Text,
 }
 
-/// One row. `None`: in groups of either kind.
+/// One row. `None` if the field may be in groups of either kind.
 struct Row(&'static str, Option<Group>, Kind);
 
 use Group::{Message, Recipient};
@@ -153,7 +153,7 @@ impl Groups {
         }
     }
 
-    /// An empty line, or the end.
+    /// A group has ended, at an empty line or at the end of the part.
     fn end(&mut self) -> Result<(), Reason> {
         if self.seen == 0 {
             return Ok(());
@@ -177,7 +177,7 @@ impl Groups {
 }
 
 impl Kind {
-    /// Whether a value without white space at its ends is one of this kind.
+    /// Whether a value, without white space at its ends, is of this kind.
     fn fits(self, value: &[u8]) -> bool {
         let size = value.len();
         match self {
@@ -199,7 +199,7 @@ impl Kind {
     }
 }
 
-/// What is behind `type;`.
+/// The text after `type;`.
 fn typed(value: &[u8]) -> Option<&[u8]> {
     let (kind, text) = value.split_at(memchr::memchr(b';', value)?);
     let letter = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.".contains(byte);
@@ -212,7 +212,7 @@ fn is_word(text: &[u8]) -> bool {
     !text.is_empty() && text.iter().all(|byte| *byte > b' ')
 }
 
-/// A value without the comment behind it.
+/// A value without the comment after it.
 fn before_comment(value: &[u8]) -> &[u8] {
     let comment = memchr::memchr(b'(', value).filter(|_| value.ends_with(b")"));
     let (word, _) = value.split_at(comment.unwrap_or(value.len()));

@@ -1,4 +1,4 @@
-//! Reports as a whole: who sends them, and how much text there can be in one.
+//! Whole reports: their senders, and how much text they can hold.
 
 use std::net::IpAddr;
 
@@ -54,7 +54,7 @@ impl Pieces {
     }
 }
 
-/// The class of a message that passes, the name of the reason of one that does not.
+/// The class of a message that passes, or the name of the reason for a refusal.
 fn verdict(sender: &str, recipients: &[&str], message: &str) -> Result<Class, &'static str> {
     let domain = MailDomain::parse("chat.test").expect("a domain");
     let mailboxes = Mailboxes::new("/nonexistent".into(), domain);
@@ -167,7 +167,7 @@ fn a_text_has_four_kib_however_it_is_encoded() {
     }
 }
 
-/// The manual says the sum in KiB.
+/// The manual states the sum in KiB.
 #[test]
 fn no_report_has_more_room_for_text_than_the_manual_says() {
     let field = |size: usize| format!("X: {}\r\n", "a".repeat(size - 5));
