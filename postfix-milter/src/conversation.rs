@@ -31,7 +31,7 @@ struct State {
     session: Session,
     negotiated: Option<Negotiated>,
     queue_id: Option<String>,
-    /// Who has logged in, between the macros of MAIL and MAIL.
+    /// The login, between the macros of MAIL and MAIL itself.
     login: Vec<u8>,
 }
 
@@ -160,7 +160,7 @@ impl State {
                 self.login = login.unwrap_or_default().to_vec();
             }
             Command::Mail(sender) => {
-                // A login counts for the one command that it came with.
+                // A login applies only to the command that it came with.
                 let login = std::mem::take(&mut self.login);
                 self.session.mail(&login, sender);
                 go_on_unless(steps::NO_REPLY_MAIL);

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `header` | the header as it was received, octet for octet |
 //! | `body` | the hash of a body that streams by |
-//! | `identity` | in whose name this relay signs, and its private key |
+//! | `identity` | the domain and selector that this relay signs with, and its private key |
 //! | `tags` | lists of `tag=value` |
 //! | `keys` | public keys in the DNS, and what was looked up lately |
 //! | `sign`, `verify` | the two directions |
@@ -16,9 +16,9 @@
 //! # Whose signature counts
 //!
 //! One whose `d=` is the domain of the From field, letter for letter but case, and that covers the
-//! whole body. SPF and DMARC are not asked. A relay whose domain is an address literal has no place
-//! in the DNS: it signs nothing, and nobody asks it to. Encrypted mail in its name needs nothing
-//! else; reports and cleartext pass the check only if the client has that address.
+//! whole body. SPF and DMARC are not checked. A relay whose domain is an address literal is not in
+//! the DNS: it signs nothing, and other relays require no signature. Encrypted mail from it passes;
+//! its reports and cleartext pass the check only if the client has that address.
 //!
 //! ```no_run
 //! use chatmail_core::config::Config;
@@ -71,7 +71,7 @@ impl Dkim {
     ///
     /// # Errors
     ///
-    /// What is wrong with the file, with its name and what to do about it.
+    /// The message names the file, what is wrong with it, and the remedy.
     pub fn load(config: &Config) -> Result<Option<Dkim>, String> {
         if !config.dkim {
             return Ok(None);
@@ -105,9 +105,9 @@ impl fmt::Debug for Dkim {
     }
 }
 
-/// Whether a domain, as it stands in an address, is an address literal (RFC 5321 section 4.1.3): it
-/// has no place in the DNS for a key. What may come from one, and from which host, the check has
-/// decided already.
+/// Whether a domain, as it stands in an address, is an address literal (RFC 5321 section 4.1.3), which
+/// cannot have a key in the DNS. The check has already decided what may come from it, and from which
+/// host.
 pub fn is_literal(domain: &str) -> bool {
     address::literal(domain).is_some()
 }

@@ -227,19 +227,19 @@ impl Metrics {
         }
     }
 
-    /// A message was signed (`signed`), or not, because it stays here (`local`), or verified with this
-    /// result: `pass`, `none`, `fail`, `dns-trouble`, `exempt`.
+    /// A message was signed (`signed`), left unsigned because it stays on this relay (`local`), or verified
+    /// with this result: `pass`, `exempt`, `dns-trouble`, `none`, `other-domain`, `malformed`, `fail`.
     pub fn dkim(&self, result: &'static str) {
         self.dkim.get_or_create(&ResultLabel { result }).inc();
     }
 
-    /// A recipient was turned away or put off.
+    /// A recipient was rejected or deferred.
     pub fn recipient_refused(&self, reason: &'static str) {
         let label = ReasonLabel { reason };
         self.recipients_refused.get_or_create(&label).inc();
     }
 
-    /// A sender was turned away or put off.
+    /// A recipient was rejected or deferred because of the sender.
     pub fn sender_refused(&self, reason: &'static str) {
         let label = ReasonLabel { reason };
         self.senders_refused.get_or_create(&label).inc();

@@ -123,12 +123,12 @@ impl Rules {
         };
         match self.standing(address)? {
             Some(Standing::Active) => {}
-            // These look the same from outside: who was disabled is nobody's business.
+            // Same reply for both: strangers must not learn that an account is disabled.
             None => return unknown("unknown"),
             Some(Standing::Disabled | Standing::NoPassword) => return unknown("disabled"),
             Some(Standing::Damaged) => return Err(Refused::undecided()),
         }
-        // Names a mailbox, which is an address, so it stays out of the log.
+        // The error names a mailbox, and so an address: it must not be logged.
         let undecided = |_: io::Error| Refused::undecided();
         match self.mailboxes.mailbox(address).usage().map_err(undecided)? {
             Some(usage) if usage >= self.max_mailbox_size => {
@@ -194,12 +194,12 @@ impl Policy {
         &self.metrics
     }
 
-    /// Whether the user with this login may send one more message now; if so, it is counted. In any
-    /// case of its letters the login is one user.
+    /// Whether the user with this login may send one more message now; if so, it is counted. The case
+    /// of the login does not matter.
     ///
     /// # Errors
     ///
-    /// The account is disabled, that cannot be told, or there were too many messages.
+    /// The account is disabled, its state cannot be read, or the user is over the rate limit.
     pub fn may_send(&self, login: &[u8]) -> Result<(), Refused> {
         self.rules().sender(login)?;
         let key = String::from_utf8_lossy(login);
@@ -211,7 +211,7 @@ impl Policy {
         }
     }
 
-    /// Whose this address is, however it is written.
+    /// The addressee of this address, however it is spelled.
     pub fn addressee(&self, address: &[u8]) -> Addressee {
         Addressee::of(address, self.rules().mailboxes.domain())
     }
@@ -220,7 +220,7 @@ impl Policy {
     ///
     /// # Errors
     ///
-    /// There is no such account, it is disabled, its mailbox is full, or that cannot be told.
+    /// There is no such account, it is disabled, its mailbox is full, or this cannot be determined.
     pub fn may_receive(&self, address: Option<&Address>) -> Result<(), Refused> {
         self.rules().recipient(address)
     }

@@ -51,7 +51,7 @@ impl Route {
         self != Route::Internal
     }
 
-    /// Whether the network address of the client matters.
+    /// Whether this direction needs the network address of the client.
     pub fn asks_for_client(self) -> bool {
         self == Route::Incoming
     }
@@ -110,7 +110,7 @@ impl Session {
         self.message.is_some() || self.pending.is_some()
     }
 
-    /// A new SMTP client, instead of one that may be there, and its network address, if it is known.
+    /// A new SMTP client, which replaces any earlier one, and its network address, if it is known.
     pub fn connected(&mut self, client: Option<IpAddr>) {
         self.abort();
         self.client = client;
@@ -140,7 +140,7 @@ impl Session {
             Err(Objection::Recipient(refused))
         });
         Ok(answer.err().map(|objection| {
-            // The MTA logs all of them, and strangers may try thousands.
+            // Not logged here: the MTA logs every refusal, and strangers may try thousands.
             let metrics = policy.metrics();
             match objection {
                 Objection::Sender(refused) => {

@@ -1,4 +1,4 @@
-//! In whose name this relay signs, and the private key in its file.
+//! The signing identity of this relay, and the private key in its file.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -8,7 +8,7 @@ use mail_auth::common::crypto::{DkimKey, Ed25519Key, RsaKey};
 use rustls_pki_types::PrivateKeyDer;
 use rustls_pki_types::pem::PemObject;
 
-/// In whose name is signed, and with what.
+/// The domain and selector of signatures, and the key.
 pub(super) struct Identity {
     pub(super) domain: String,
     pub(super) selector: String,
@@ -20,7 +20,7 @@ impl Identity {
     ///
     /// # Errors
     ///
-    /// What is wrong with the file and what to do about it, with its name.
+    /// The message names the file, what is wrong with it, and the remedy.
     pub(super) fn load(config: &Config) -> Result<Identity, String> {
         let path = &config.dkim_key_file;
         let key = match fs::read(path) {
@@ -63,7 +63,7 @@ fn remedy(kind: ErrorKind) -> &'static str {
     }
 }
 
-/// What a file without a key that can be used is.
+/// What is wrong with a file that holds no usable key.
 fn unreadable(pem: &[u8]) -> String {
     let has = |words: &[u8]| pem.windows(words.len()).any(|window| window == words);
     if has(b"BEGIN ENCRYPTED PRIVATE KEY") || has(b"Proc-Type: 4,ENCRYPTED") {

@@ -23,7 +23,7 @@ use tracing::warn;
 
 use super::tags;
 
-/// Names whose keys are remembered. With [`ANSWER_BYTES`] they stay below 16 MiB whatever strangers
+/// Names whose keys are cached. With [`ANSWER_BYTES`] the cache stays below 16 MiB whatever strangers
 /// publish.
 const REMEMBERED: NonZeroUsize = NonZeroUsize::MIN.saturating_add(4095);
 
@@ -31,7 +31,7 @@ const REMEMBERED: NonZeroUsize = NonZeroUsize::MIN.saturating_add(4095);
 const RECORD_BYTES: usize = 2048;
 
 /// Keys of one selector that are tried (a number). A domain that changes its key has two for a
-/// while; which of them made a signature does not show.
+/// while, and a signature does not show which of them made it.
 const KEYS: usize = 4;
 
 /// Octets of all key records of one selector.
@@ -116,7 +116,7 @@ impl Keys {
         })
     }
 
-    /// The keys of this selector and domain, [`KEYS`] at most but one at least, and where they were
+    /// The keys of this selector and domain, at least one and at most [`KEYS`], and where they were
     /// found.
     ///
     /// # Errors
@@ -185,8 +185,8 @@ impl Keys {
     }
 }
 
-/// The keys among these records, in their order, within [`KEYS`] and [`ANSWER_BYTES`]. What stands
-/// beside them takes no key's place.
+/// The keys among these records, in their order, within [`KEYS`] and [`ANSWER_BYTES`]. Other records do
+/// not count towards the limits.
 fn parse_all(records: impl Iterator<Item = Vec<u8>>) -> Arc<[Key]> {
     let mut room = ANSWER_BYTES;
     records
@@ -308,7 +308,7 @@ mod tests {
         let among = [beside.as_slice(), one, &beside, one].concat();
         assert_eq!(count(&among), 2);
         assert_eq!(count(&vec![key.clone(); KEYS + 3]), KEYS);
-        // One that is too long for what room is left, and one behind it that is not.
+        // A key that does not fit in the remaining room, followed by one that does.
         let long = format!("n={}; p={P}", "x".repeat(RECORD_BYTES - 128));
         let many = [long.clone(), long.clone(), long, key];
         assert_eq!(count(&many), 3);

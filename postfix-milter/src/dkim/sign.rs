@@ -61,8 +61,8 @@ const UNSIGNED: &[&str] = &[
     "resent-bcc",
 ];
 
-/// Octets of a name in `h=`, which is folded between names alone. Before a first name that does not
-/// fit a line of 76, the library folds twice, and what it signs is not the canonical form.
+/// Octets of a name in `h=`, which is folded only between names. Before a first name that does not
+/// fit in a line of 76, the library folds twice, and then what it signs is not the canonical form.
 const NAME_BYTES: usize = 70;
 
 /// A message could not be signed. The library's reasons say nothing about the message.

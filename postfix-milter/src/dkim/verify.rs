@@ -48,7 +48,7 @@ pub enum Cause {
     BodyHash,
     /// The DNS has no key for it, or one that is not for this.
     Key,
-    /// The header is another, or no key of the selector made this signature, or it is too small.
+    /// The header was changed, no key of the selector made this signature, or the key is too small.
     Signature,
 }
 
@@ -155,8 +155,8 @@ impl Verification {
         }
     }
 
-    /// Why no signature of this domain could be checked. A field that cannot be read may be one of
-    /// it, unless its `d=` says otherwise.
+    /// Why no signature of this domain could be checked. A malformed field may be a signature of this
+    /// domain, unless its `d=` says otherwise.
     fn absence(&self, domain: &str) -> Cause {
         let mut cause = Cause::NoSignature;
         for (field, value) in signatures(&self.header) {
@@ -211,7 +211,7 @@ impl Verification {
         }
     }
 
-    /// One of the keys is enough. Else the cause is that of the last one.
+    /// One matching key is enough. Otherwise the cause is that of the last key.
     fn check_header(&self, candidate: &Candidate, keys: &[Key]) -> Result<(), Cause> {
         let mut checked = Err(Cause::Key);
         for key in keys {
@@ -242,7 +242,7 @@ impl Verification {
     }
 }
 
-/// The fields of this header that a signature stands in, read or not: index and value.
+/// The DKIM-Signature fields of this header, malformed ones included: index and value.
 fn signatures(header: &RawHeader) -> impl Iterator<Item = (usize, &[u8])> {
     header
         .fields()

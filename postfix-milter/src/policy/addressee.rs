@@ -1,23 +1,23 @@
-//! Whose an envelope address is.
+//! Classifies envelope addresses: ours, elsewhere, or ambiguous.
 
 use chatmail_core::address::{Address, MailDomain};
 
 use super::envelope::{self, Parts};
 
-/// Whose a recipient is, as Postfix reads the address.
+/// Where a recipient belongs, as Postfix reads the address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Addressee {
     /// A user of this relay; `None` if no mailbox can have this name.
     Ours(Option<Address>),
     /// Somebody at another domain.
     Elsewhere,
-    /// Not to be said for sure: Postfix may find another address in this one.
+    /// Cannot be decided: Postfix may find another address in this one.
     Ambiguous,
 }
 
 /// Characters by which mail servers find an address in a localpart. Postfix does so for every `@`,
-/// quoted or not, behind which stands a domain that it takes for its own: a literal of one of this
-/// host's interfaces always is one, whatever `mydestination` says.
+/// quoted or not, that is followed by one of its own domains. The literal of any interface of this host
+/// always is one, whatever `mydestination` says.
 const ROUTING: &[u8] = b"%!@";
 
 impl Addressee {
@@ -26,7 +26,7 @@ impl Addressee {
         let Parts { localpart, domain } = envelope::parts(address);
         let routes = localpart.iter().any(|octet| ROUTING.contains(octet));
         match domain.as_deref() {
-            // Postfix puts our domain behind what has none.
+            // Postfix appends our domain to an address without one.
             None if localpart.is_empty() || routes => Addressee::Ambiguous,
             None => Addressee::ours(&localpart, ours),
             Some(b"") => Addressee::Ambiguous,
@@ -49,7 +49,7 @@ impl Addressee {
 /// `alice` for `alice+news`: `recipient_delimiter = +` as Postfix and Dovecot have it.
 fn without_detail(localpart: &[u8]) -> &[u8] {
     match localpart.iter().position(|&b| b == b'+') {
-        // Without a name before it, the plus is the name.
+        // A leading plus is part of the name.
         Some(plus) if plus > 0 => &localpart[..plus],
         _ => localpart,
     }

@@ -3,9 +3,9 @@
 //! Clients write one mailbox in many ways, and the filter sees what they wrote. Postfix takes off
 //! quotes, comments, a source route and a final dot, and completes an address without a domain
 //! (trivial-rewrite(8), with the settings that `chatmail render` writes: `domain!user` and
-//! `user%domain` are localparts). A check of the text alone would let pass what bounces later.
+//! `user%domain` are localparts). A check of the text alone would pass addresses that bounce later.
 
-/// Localpart and domain, without quotes. Never an error: text that is not an address ends as a name
+/// Localpart and domain, without quotes. Never an error: text that is not an address becomes a name
 /// that nobody has.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Parts {

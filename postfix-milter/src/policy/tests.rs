@@ -140,7 +140,7 @@ fn a_disabled_account_neither_receives_nor_sends() {
         );
     }
     assert_eq!(relay.sender("Alice@chat.test").as_deref(), Some(DISABLED));
-    // As is one whose password lets nobody in; a password cut short is for the operator to mend.
+    // So is an account whose password matches nothing; the operator must repair a truncated password.
     let password = relay.mailbox("bob@chat.test").join("password");
     for (content, receives, sends) in [
         ("", "disabled: 550 5.1.1 No such mailbox", Some(DISABLED)),

@@ -26,11 +26,11 @@ const UNKNOWN: u8 = b'U';
 pub enum Command<'a> {
     /// Start of option negotiation.
     Negotiate(Offer),
-    /// Macros for the command that follows; of all of them we know two.
+    /// Macros for the command that follows; we use two of them.
     Macros {
         /// Macro `i`.
         queue_id: Option<&'a [u8]>,
-        /// Macro `{auth_authen}` of MAIL: who has logged in.
+        /// Macro `{auth_authen}` of MAIL: the login.
         login: Option<&'a [u8]>,
     },
     /// The connection of an SMTP client: its network address, if it has one and the MTA knows it.
@@ -119,8 +119,7 @@ fn address(payload: &[u8]) -> Option<&[u8]> {
     Some(inner.unwrap_or(path))
 }
 
-/// Name and value pairs, behind the octet of the command they belong to. `None`: these are not
-/// pairs.
+/// Name and value pairs, after the octet of the command they belong to. `None` if they are not pairs.
 fn macros(payload: &[u8]) -> Option<Command<'_>> {
     let (command, pairs) = payload.split_first()?;
     let (mut queue_id, mut login) = (None, None);
@@ -138,8 +137,8 @@ fn macros(payload: &[u8]) -> Option<Command<'_>> {
     Some(Command::Macros { queue_id, login })
 }
 
-/// Name of the client, family, and for the families of IP its port in two octets and its address in
-/// text. Sendmail writes `IPv6:` before an IPv6 address.
+/// Name of the client, address family, and for IP its port in two octets and its address as text.
+/// Sendmail writes `IPv6:` before an IPv6 address.
 fn client(payload: &[u8]) -> Option<Option<IpAddr>> {
     let end = payload.iter().position(|octet| *octet == 0)?;
     let (_, rest) = payload.split_at(end);

@@ -47,7 +47,7 @@ pub mod steps {
 /// The version we speak.
 const VERSION: u32 = 6;
 
-/// MAIL among the stages for which macros can be asked for.
+/// MAIL, among the stages for which macros can be requested.
 const STAGE_MAIL: u32 = 2;
 
 /// What the MTA offers.
@@ -82,8 +82,8 @@ impl Offer {
         })
     }
 
-    /// Takes of the offer what a message filter needs: connection, MAIL, RCPT, header, body, end of
-    /// message. Bits of `spared` leave out the connection, or the answers to RCPT.
+    /// Accepts from the offer what a message filter needs: connection, MAIL, RCPT, header, body, end of
+    /// message. Bits of `spared` skip the connection, or the answers to RCPT.
     ///
     /// # Errors
     ///
@@ -131,8 +131,8 @@ impl Negotiated {
         }
     }
 
-    /// The payload of our answer. Of all macros we want the queue id, `i`, once it is known, and with
-    /// MAIL who has logged in.
+    /// The payload of our answer. It requests two macros: the queue ID, `i`, once it is known, and the
+    /// login with MAIL.
     pub(super) fn payload(self) -> Vec<u8> {
         let mut payload = Vec::with_capacity(32);
         for number in [self.version, self.actions, self.steps] {

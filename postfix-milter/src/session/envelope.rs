@@ -1,8 +1,8 @@
-//! The envelope of one message: who sends it to whom, and which recipients are refused.
+//! The envelope of one message: sender and recipients, and which recipients are refused.
 //!
-//! Nothing is decided at MAIL: Postfix applies its own restrictions, a login included, not before
-//! RCPT. To a client that has not logged in, a submission port says nothing about any user, and
-//! nothing is counted.
+//! Nothing is decided at MAIL, because Postfix applies its own restrictions, such as the need for a
+//! login, only at RCPT. A client that has not logged in learns nothing about any user from a submission
+//! port, and nothing is counted.
 
 use std::net::IpAddr;
 
@@ -11,11 +11,11 @@ use chatmail_core::filter::{Origin, Reply};
 use super::Route;
 use crate::policy::{Addressee, Policy, Refused};
 
-/// Who sends a message to whom.
+/// Sender and recipients of a message.
 #[derive(Debug)]
 pub(super) struct Envelope {
     route: Route,
-    /// Who has logged in; empty: nobody.
+    /// The login; empty without one.
     login: Box<[u8]>,
     /// The network address of the client, if it is known.
     client: Option<IpAddr>,
@@ -29,9 +29,9 @@ pub(super) struct Envelope {
 /// Why a recipient is refused.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Objection {
-    /// Because of the sender, and the first time in this message.
+    /// Because of the sender's account or rate, for the first time in this message: logged.
     Sender(Refused),
-    /// Because of the sender, as before.
+    /// Because of the sender, again or for lack of the right login: not logged.
     SenderAgain(Refused),
     /// Because of the recipient.
     Recipient(Refused),
@@ -42,7 +42,7 @@ pub(super) enum Objection {
 struct Recipients {
     elsewhere: bool,
     ours: bool,
-    /// Whether mail arrives at one of ours, or why not; `None` if none was looked at.
+    /// Whether a recipient of this relay gets the mail, or why not; `None` if none was checked.
     reached: Option<Result<(), Refused>>,
 }
 
@@ -71,7 +71,7 @@ impl Envelope {
         self.sender
     }
 
-    /// What the check has to know; `None`: there is none.
+    /// The origin for the check; `None` if there is no check.
     pub(super) fn origin(&self) -> Option<Origin<'_>> {
         match self.route {
             Route::Outgoing => Some(Origin::Outgoing { login: &self.login }),
@@ -94,9 +94,9 @@ impl Envelope {
         }
     }
 
-    /// Of a user's message. A dead recipient of ours is accepted, as one elsewhere would be: clients
-    /// give up a message to a whole group when one recipient is refused. See
-    /// [`reaches`](Envelope::reaches).
+    /// A recipient of a user's message. One of this relay that does not exist is accepted, as one of
+    /// another domain would be: clients fail a message to a whole group when one recipient is refused.
+    /// See [`reaches`](Envelope::reaches).
     fn outgoing(&mut self, policy: &Policy, address: &[u8]) -> Result<(), Objection> {
         self.check_identity()?;
         let addressee = policy.addressee(address);
@@ -135,12 +135,12 @@ impl Envelope {
         self.recipients.ours && !self.recipients.elsewhere
     }
 
-    /// Whether a message reaches one of its recipients at least, as far as this relay can tell. What
-    /// the others miss, a report tells its author.
+    /// Whether a message reaches at least one of its recipients, as far as this relay knows. For the
+    /// others its author gets a bounce.
     ///
     /// # Errors
     ///
-    /// It reaches none, or for none it could be told that it does.
+    /// It reaches none, or it is not known whether it reaches any.
     pub(super) fn reaches(&self) -> Result<(), &Refused> {
         match &self.recipients.reached {
             Some(Err(refused)) if self.stays_here() => Err(refused),
@@ -157,14 +157,14 @@ impl Recipients {
         }
     }
 
-    /// Looks at one of ours, unless it is known already that the message reaches somebody.
+    /// Checks a recipient of this relay, unless the message is known to reach somebody.
     fn look(&mut self, may_receive: impl FnOnce() -> Result<(), Refused>) {
         let is_final = |reply: &Reply| reply.code >= 500;
         self.reached = Some(match self.reached.take() {
             _ if self.elsewhere => Ok(()),
             None => may_receive(),
             Some(Ok(())) => Ok(()),
-            // Trouble with one is trouble with the message, unless it reaches another.
+            // A temporary failure for one defers the message, unless it reaches another.
             Some(Err(before)) => match may_receive() {
                 Err(now) if is_final(&before.reply) && !is_final(&now.reply) => Err(now),
                 Err(_) => Err(before),
@@ -174,8 +174,8 @@ impl Recipients {
     }
 }
 
-/// Of another host's message: dead recipients are refused before there could be a report to a
-/// stranger.
+/// A recipient of another host's message: one that does not exist is rejected at RCPT, because a bounce
+/// could go to a stranger.
 fn incoming(policy: &Policy, address: &[u8]) -> Result<(), Refused> {
     match policy.addressee(address) {
         Addressee::Ours(address) => policy.may_receive(address.as_ref()),

@@ -47,7 +47,7 @@ struct Checks {
 #[derive(Debug)]
 enum Work {
     None,
-    /// There is a key, but all recipients are of this relay, which verifies no signature of its own.
+    /// There is a key, but all recipients are of this relay, which does not verify its own signatures.
     Local,
     Sign(Arc<Dkim>, Box<Signer>),
     Verify(Arc<Dkim>, Box<Verifier>),
@@ -248,7 +248,7 @@ impl Checks {
                 return decided(findings, Decision::Reply(undecided.reply()));
             }
         };
-        // What is refused for its content should not be sent to others instead.
+        // A message that is refused for its content must not be sent to others instead.
         if let Err(refused) = envelope.reaches() {
             let (findings, reply) = unreachable(refused);
             return decided(findings, Decision::Reply(reply));
