@@ -26,7 +26,7 @@ int chatmail_failed(chatmail_error_t **err, const char **error_r);
 int chatmail_config_need(const char *path, chatmail_config_t **config,
 			 const char **error_r);
 
-/* No address in a warning or an error of this process: see chatmail-log.c. */
+/* Keeps addresses out of this process's log, see chatmail-log.c. */
 void chatmail_log_init(void);
 void chatmail_log_deinit(void);
 

@@ -1,6 +1,6 @@
-/* dict driver "chatmail": what IMAP METADATA reads, in process. libchatmail
-   knows the keys; this file only carries them. What it writes goes by way of
-   chatmail-metadata.c: this dict can only be read. */
+/* dict driver "chatmail": reads of IMAP METADATA, in process. libchatmail
+   knows the keys; this file only passes them on. Writes are handled by
+   chatmail-metadata.c: this dict is read-only. */
 
 #include "chatmail-plugin.h"
 #include "chatmail-settings.h"

@@ -1,18 +1,20 @@
-/* Keeps addresses out of the log, whoever writes it: the path of a mailbox
-   holds its address, and Dovecot names files that it cannot read.
+/* Keeps addresses out of the log of this process, Dovecot's own lines
+   included: the path of a mailbox contains its address, and Dovecot names
+   files that it cannot read.
 
-   Of a path, the directory becomes the number of its inode, which tells the
-   operator which one it is, and nobody who has the log alone:
+   In a path, the mailbox directory is replaced by its inode number. The
+   operator can find the directory by it, but a reader of the log alone
+   cannot:
 
      find MAILBOXES_DIR -maxdepth 1 -inum NUMBER
 
-   Any other address in a warning or an error becomes "*@" and its domain; a
-   client's IP address that follows it, as in the prefixes of auth, goes too.
+   Any other address in a warning or an error becomes "*@" and its domain. A
+   client's IP address after it, as in the prefixes of auth, is removed, too.
 
-   Of informational lines only paths are changed: lmtp says at that level why a
-   delivery failed. Other addresses are not in them, by
-   login_log_format_elements and mail_log_prefix; a Message-ID is, and stays.
-   Debug lines, which an operator has to ask for, are left alone. */
+   In informational lines, where lmtp logs why a delivery failed, only paths
+   are replaced. The settings login_log_format_elements and mail_log_prefix
+   keep other addresses out of them; a Message-ID stays. Debug lines, which an
+   operator has to enable, are not changed. */
 
 #include "chatmail-common.h"
 
@@ -38,7 +40,7 @@ static bool chatmail_log_is_path(char c)
 	return !i_isspace(c) && strchr("<>()\"'=,;", c) == NULL;
 }
 
-/* Of the directory that text[path..end) names; FALSE if it names none. */
+/* Appends the inode number of the file at path..end; FALSE if there is none. */
 static bool
 chatmail_log_inode(const char *path, const char *end, string_t *out)
 {
@@ -50,8 +52,8 @@ chatmail_log_inode(const char *path, const char *end, string_t *out)
 	return TRUE;
 }
 
-/* Where the IP address ends that follows an address after a comma; p itself if
-   none does. */
+/* The end of the IP address that follows an address after a comma; p itself if
+   there is none. */
 static const char *chatmail_log_skip_ip(const char *p)
 {
 	const char *ip = p + 1;
@@ -68,7 +70,7 @@ enum chatmail_log_what {
 	CHATMAIL_LOG_PATHS
 };
 
-/* In the data stack. */
+/* The result is allocated from the data stack. */
 static const char *
 chatmail_log_without_addresses(const char *text, enum chatmail_log_what what)
 {
@@ -83,7 +85,7 @@ chatmail_log_without_addresses(const char *text, enum chatmail_log_what what)
 			local--;
 		for (end = at + 1; *end != '\0' && chatmail_log_is_domain(*end); )
 			end++;
-		/* A colon or dot behind it belongs to the sentence. */
+		/* A colon or dot after it belongs to the sentence. */
 		while (end > at + 1 && (end[-1] == ':' || end[-1] == '.'))
 			end--;
 		if (local == at || end == at + 1)
@@ -116,7 +118,7 @@ chatmail_log_pass_on(failure_callback_t *next, const struct failure_context *ctx
 	va_end(args);
 }
 
-/* The type of the line stands within the prefix, or behind it. */
+/* The log type is inserted into the prefix at log_prefix_type_pos. */
 static void
 chatmail_log_prefix(struct failure_context *ctx, enum chatmail_log_what what)
 {

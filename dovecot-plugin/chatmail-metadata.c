@@ -1,14 +1,13 @@
 /* SETMETADATA: collects the changes of one command and stores them when it
-   ends, all or none, as RFC 5464 section 4.3 wants it.
+   ends, all or none, as RFC 5464 section 4.3 requires.
 
-   Dovecot's own way would put them into a transaction of the dict. What that
-   refuses is an error of the server for Dovecot: it logs a line for each, and
-   the client is told nothing of use. So the dict is only read, and a change
-   that is refused is refused here: with a response code, and without a line in
-   the log, which any user could fill otherwise.
+   By itself Dovecot would use a dict transaction. It treats whatever the dict
+   refuses as a server error: it logs a line for each, and gives the client no
+   useful reply. So the dict is read-only, and changes are refused here, with a
+   response code and without logging. Otherwise any user could fill the log.
 
-   No value is refused before the last one is there: Dovecot 2.3 and 2.4 stop
-   asking for literals after a failure, and a client would wait for ever. */
+   No value is refused before all values have arrived: after a failure Dovecot
+   2.3 and 2.4 stop asking for literals, and a client would wait forever. */
 
 #include "chatmail-plugin.h"
 
@@ -41,7 +40,7 @@ static int chatmail_metadata_failed(struct mailbox *box, chatmail_error_t **err)
 	return -1;
 }
 
-/* The changes of this transaction, none at first. Returns 0 or -1. */
+/* Gets the changes of this transaction, none at first. Returns 0 or -1. */
 static int
 chatmail_metadata_changes(struct mailbox_transaction_context *t,
 			  chatmail_metadata_changes_t **changes_r)
@@ -62,8 +61,8 @@ chatmail_metadata_changes(struct mailbox_transaction_context *t,
 	return 0;
 }
 
-/* The value, or as much of it as shows that it is too long: a client may send
-   any number of bytes. Returns 0 or -1. */
+/* Reads the value, or just enough of it to see that it is too long: a client
+   may send any number of bytes. Returns 0 or -1. */
 static int
 chatmail_metadata_value(struct mailbox *box,
 			const struct mail_attribute_value *value,
@@ -93,8 +92,8 @@ chatmail_metadata_value(struct mailbox *box,
 	return 0;
 }
 
-/* As the dict of Dovecot would have it; of INBOX alone, which is also where
-   the entries of the server are. No other folder has entries. */
+/* The key in the form of Dovecot's dict. Only INBOX has entries, which is also
+   where the entries of the server are. */
 static const char *
 chatmail_metadata_key(struct mailbox *box, enum mail_attribute_type type_flags,
 		      const char *key)
@@ -162,7 +161,7 @@ chatmail_metadata_attribute_get(struct mailbox *box,
 	return mctx->super.attribute_get(box, type_flags, key, value_r);
 }
 
-/* Returns 0, or -1 with the error that the client is told. */
+/* Returns 0, or -1 with the error for the client. */
 static int
 chatmail_metadata_answer(struct mailbox *box, int32_t answer)
 {
@@ -171,7 +170,7 @@ chatmail_metadata_answer(struct mailbox *box, int32_t answer)
 	case CHATMAIL_METADATA_NOTHING:
 		return 0;
 	case CHATMAIL_METADATA_TOO_LONG:
-		/* imap leaves a response code as it is. */
+		/* imap passes a response code through unchanged. */
 		mail_storage_set_error(box->storage, MAIL_ERROR_PARAMS,
 			t_strdup_printf("[METADATA MAXSIZE %u] "
 					"The value is too long",
@@ -250,7 +249,7 @@ static void chatmail_metadata_mailbox_allocated(struct mailbox *box)
 	struct mailbox_vfuncs *v = box->vlast;
 	union mailbox_module_context *mctx;
 
-	/* The raw user of lmtp; or folders others share. */
+	/* Skip lmtp's raw user, and folders shared by other users. */
 	if (box->storage->user->autocreated ||
 	    mailbox_get_namespace(box)->type != MAIL_NAMESPACE_TYPE_PRIVATE)
 		return;

@@ -16,8 +16,8 @@
        imap_metadata = yes
      }
 
-   METADATA is read through that dict; what a client sets does not go through
-   it: see chatmail-metadata.c.
+   METADATA is read through that dict, but not written through it: see
+   chatmail-metadata.c.
 
    PATH is chatmail.ini, readable by the mail user. It is read once per
    process; "doveadm reload" makes Dovecot read it anew. If it does not load,

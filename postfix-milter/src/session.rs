@@ -116,15 +116,15 @@ impl Session {
         self.client = client;
     }
 
-    /// A new message from this envelope sender, instead of one that may be open. `login` is who has
-    /// logged in; empty: nobody. Whether it may come is decided with its first recipient.
+    /// A new message from this envelope sender, which replaces any open one. `login` is empty if the
+    /// client has not logged in. Whether the sender may send is decided with the first recipient.
     pub fn mail(&mut self, login: &[u8], sender: &[u8]) {
         self.abort();
         let envelope = Envelope::new(self.route, login, self.client, sender);
         self.message = Some(Box::new(Message::new(self.route, envelope)));
     }
 
-    /// One more recipient of the open message. `Some`: it is refused, for itself or for the sender.
+    /// One more recipient of the open message. `Some` if it is refused, because of itself or the sender.
     ///
     /// # Errors
     ///

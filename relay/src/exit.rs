@@ -58,7 +58,7 @@ pub(crate) fn load(path: &Path) -> Result<Config, Failure> {
     Ok(config)
 }
 
-/// As [`load`], for a command that logs the warnings.
+/// Like [`load`], for a command that logs the warnings.
 pub(crate) fn read(path: &Path) -> Result<Config, Failure> {
     Config::load(path).map_err(Failure::configuration)
 }

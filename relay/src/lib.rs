@@ -7,7 +7,7 @@
 //! | [`echobot`] | the bot that sends back what it is sent |
 //! | [`housekeeping`] | removes what is too old, and reports on all mailboxes |
 //! | [`import`] | takes over the user table of an old relay |
-//! | [`mail_user`] | the owner of the mailboxes, whom root becomes before it touches one |
+//! | [`mail_user`] | the owner of the mailboxes, which root becomes before it touches one |
 //! | [`push`] | delivers push notifications |
 //! | [`render`] | writes the configuration of Dovecot and Postfix |
 //! | [`serve`] | the long-running service: all of it that never ends |

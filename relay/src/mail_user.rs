@@ -1,9 +1,9 @@
-//! The owner of the mailboxes, found so that this owner cannot lead root astray.
+//! Finds the owner of the mailboxes, in a way by which that owner cannot deceive root.
 //!
-//! Root runs commands that work on mailboxes, and all that lies in `MAILBOXES_DIR` belongs to the mail user, as does
-//! mostly the directory above it. So a command first becomes the owner of `MAILBOXES_DIR`. Whose that is, is asked by
-//! descriptors, one directory after the other: a link is followed only if it is root's own, and at the end there
-//! must be a directory of a user and a group other than root.
+//! Root runs commands that work on mailboxes, but everything in `MAILBOXES_DIR` belongs to the mail user, and
+//! usually so does its parent directory. So a command first becomes the owner of `MAILBOXES_DIR`. The path is walked
+//! by descriptors, one directory at a time: only links of root are followed, and the path must end at a directory of
+//! a user and a group other than root.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -21,22 +21,22 @@ const LINKS_MAX: usize = 40;
 /// The user and group that own the mailboxes. Never those of root.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MailUser {
-    /// Number of the user.
+    /// User ID.
     pub uid: u32,
-    /// Number of the group.
+    /// Group ID.
     pub gid: u32,
 }
 
-/// Why root does not work there.
+/// Why root refuses to work on the mailboxes.
 #[derive(Debug)]
 pub enum Unsafe {
-    /// A link in the path belongs to somebody else than root, or stands in the place of the directory.
+    /// A link in the path does not belong to root, or the directory itself is a link.
     Link(PathBuf),
     /// The directory belongs to root.
     RootUser(PathBuf),
     /// The directory belongs to the group of root.
     RootGroup(PathBuf),
-    /// It cannot be told.
+    /// The path cannot be examined.
     Io(PathBuf, io::Error),
 }
 
@@ -73,12 +73,12 @@ impl fmt::Display for Unsafe {
 impl std::error::Error for Unsafe {}
 
 impl MailUser {
-    /// The owner of `MAILBOXES_DIR`. The first account makes that directory; until then its owner will be that of
-    /// the directory above it.
+    /// The owner of `MAILBOXES_DIR`. The first account creates that directory; until then, the owner of the directory
+    /// above it counts.
     ///
     /// # Errors
     ///
-    /// [`Unsafe`]: a command of root must not go on.
+    /// [`Unsafe`]: a command run by root must stop.
     pub fn of(mailboxes_dir: &Path) -> Result<MailUser, Unsafe> {
         let opened = match open_directory(mailboxes_dir, LastLink::Refuse) {
             Err(Unsafe::Io(_, why)) if why.kind() == io::ErrorKind::NotFound => {
@@ -96,17 +96,17 @@ impl MailUser {
     }
 }
 
-/// Whether a link of root may stand in the place of the directory itself.
+/// Whether the directory itself may be a link of root.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LastLink {
     /// It is an error.
     Refuse,
-    /// It is followed, like one on the way.
+    /// It is followed, like other links in the path.
     Follow,
 }
 
-/// The directory at `path`, as a descriptor for its name only (`O_PATH`), and what it is. Links that belong to
-/// somebody else than root are not followed.
+/// Opens the directory at `path` with `O_PATH`, and returns the descriptor and its metadata. Links that do not belong
+/// to root are not followed.
 ///
 /// # Errors
 ///
@@ -147,7 +147,7 @@ pub fn open_directory(path: &Path, last: LastLink) -> Result<(OwnedFd, Stat), Un
     Ok((at, stat))
 }
 
-/// What a path consists of, the last first.
+/// The components of a path, the last first.
 fn steps(path: &Path) -> Vec<OsString> {
     let kept = path
         .components()
@@ -173,7 +173,7 @@ mod tests {
     const VMAIL: u32 = 64_001;
     const ALICE: u32 = 64_002;
 
-    /// `None`, and a word about it, where nobody can be given anything.
+    /// `None`, and a note on standard error, unless root runs the test.
     fn base() -> Option<tempfile::TempDir> {
         let base = tempfile::tempdir().unwrap();
         let is_root = fs::metadata(base.path()).unwrap().uid() == 0;

@@ -81,7 +81,7 @@ fn message(name: &str) -> Vec<u8> {
     row.expect("in the corpus").message()
 }
 
-/// The options that say where a message comes from and where it goes.
+/// The options for the origin and the recipients of a message.
 fn envelope(row: &Row) -> Vec<String> {
     let mut options = vec![
         format!("--{}", row.direction),

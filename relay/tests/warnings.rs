@@ -1,4 +1,4 @@
-//! What is likely a mistake in `chatmail.ini` is told by every command that reads the file.
+//! Every command that reads `chatmail.ini` warns of likely mistakes in it.
 
 #![allow(clippy::unwrap_used)]
 

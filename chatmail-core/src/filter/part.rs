@@ -53,7 +53,7 @@ pub(super) const OPENINGS: [(Role, &str); 4] = [
 /// How the content of a part is encoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Encoding {
-    /// Not at all: 7bit, 8bit, binary; and quoted-printable where nothing needs it.
+    /// Not at all: 7bit, 8bit, binary, or quoted-printable that has nothing to encode.
     Identity,
     Base64,
 }

@@ -27,7 +27,7 @@ pub struct Row {
     pub direction: String,
     /// Envelope sender; empty for the null sender.
     pub sender: String,
-    /// Who is logged in, for outgoing mail; empty if nobody is.
+    /// The login, for outgoing mail; empty without one.
     pub login: String,
     /// The network address of the client, for incoming mail; `None` if it is not known.
     pub client: Option<String>,

@@ -3,8 +3,8 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-/// The packets of the key in an Autocrypt header. `Err`: it is not one, or somebody can read
-/// something in it but addresses.
+/// The packets of the key in an Autocrypt header. `Err` if it is not one, or holds readable text other
+/// than addresses.
 pub fn packets(value: &str, author: &str) -> Result<Vec<u8>, String> {
     if !value.is_ascii() {
         return Err("key: eight bits".to_owned());

@@ -164,8 +164,8 @@ fn header(direction: Direction, parsed: &Message<'_>, accepted: &Accepted) -> Re
     Ok(())
 }
 
-/// An address as mail-parser finds it, without blanks around the `@` and quotes around the
-/// localpart, which it leaves where they stand.
+/// An address as mail-parser finds it, less the blanks around the `@` and the quotes around the
+/// localpart, which mail-parser keeps.
 fn bare(address: &str) -> String {
     let Some((localpart, domain)) = address.rsplit_once('@') else {
         return address.to_owned();

@@ -1,5 +1,5 @@
-//! A message that comes as delivery reports do: with a null sender, to one recipient, from the client
-//! that the address literal of its author names.
+//! A message with the envelope of a delivery report: a null sender, one recipient, and the client that
+//! the address literal of its author names.
 
 use std::net::IpAddr;
 

@@ -71,7 +71,7 @@
 /* Adds `name` to the directory of the running program, the first argument of main(). */
 const char *in_dir(const char *name);
 int exists(const char *path);
-/* What the file of counters says; -1 if it says nothing. */
+/* The value of a counter in its file; -1 if it is not there. */
 long counted(const char *counter);
 
 void logins(const chatmail_config_t *config);

@@ -18,8 +18,8 @@ use clap::Parser;
 /// verdict is the same for both. Offsets count bytes of the file as it stands.
 ///
 /// DKIM signatures are not looked at: chatmail-milter verifies them in incoming mail after this check,
-/// with a look into the DNS. A message that passes here can still be refused with `No DKIM signature
-/// found` or `No valid DKIM signature found`. Neither are rate limits, quotas, and whether recipients exist.
+/// by a DNS lookup. A message that passes here can still be rejected with `No DKIM signature found` or
+/// `No valid DKIM signature found`. Rate limits, quotas and the existence of recipients are not checked either.
 #[derive(Debug, Parser)]
 #[command(
     group = clap::ArgGroup::new("direction").args(["incoming", "outgoing"]),
@@ -83,7 +83,7 @@ pub struct Arguments {
         conflicts_with = "incoming"
     )]
     pub(super) login: Option<String>,
-    /// Network address of the host that sends incoming mail [default: not known]
+    /// IP address of the host that sends incoming mail [default: unknown]
     #[arg(long, value_name = "IP", conflicts_with = "outgoing")]
     pub(super) client: Option<IpAddr>,
     /// Envelope recipient; repeat for several. Matters for incoming reports, and for incoming cleartext

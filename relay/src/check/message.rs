@@ -11,14 +11,14 @@ use chatmail_core::filter::{
 };
 use chatmail_core::mailbox::Mailboxes;
 
-/// Where a message comes from and where it goes.
+/// The origin and the recipients of a message.
 pub(super) struct Envelope<'a> {
     pub(super) direction: Direction,
     /// `None`: the address in From.
     pub(super) sender: Option<&'a str>,
-    /// Of outgoing mail. `None`: the sender.
+    /// For outgoing mail. `None` stands for the sender.
     pub(super) login: Option<&'a str>,
-    /// Of incoming mail. `None`: not known.
+    /// For incoming mail. `None` if not known.
     pub(super) client: Option<IpAddr>,
     pub(super) recipients: &'a [String],
 }

@@ -73,8 +73,8 @@ pub fn run(arguments: &Arguments, output: &mut dyn Write) -> Result<Ended, Stopp
             }
             config.mailboxes()
         }
-        // No recipient is at this domain, so none accepts cleartext: as with mailboxes as they are
-        // made.
+        // No recipient is at this domain, so none accepts cleartext, which is also the default of new
+        // mailboxes.
         None => {
             let domain = MailDomain::parse("invalid")
                 .ok_or_else(|| Stopped::Configuration("no mail domain".to_owned()))?;

@@ -51,23 +51,23 @@ pub(crate) struct Arguments {
     /// Where the bot keeps its key, its messages of the last day and its invite link; made if missing
     #[arg(long, value_name = "DIR", default_value = "/var/lib/chatmail-echobot")]
     state_dir: PathBuf,
-    /// Where the password is; `-` with --create-account: standard input [default: DIR/password]
+    /// File with the password; `-` with --create-account is standard input [default: DIR/password]
     #[arg(long, value_name = "FILE")]
     password_file: Option<PathBuf>,
-    /// Make the account, with a random password in the password file, and end
+    /// Make the account, with a random password in the password file, and exit
     ///
-    /// Run it as the owner of the mailboxes, or as root, who goes on as that owner: the password file has
-    /// to be where that user may write, or comes from standard input. What is there is kept. Nothing is done
-    /// if account and password are there.
+    /// Run it as the owner of the mailboxes, or as root, which becomes that owner first. That user must be
+    /// able to write the password file, unless the password comes from standard input. An existing password
+    /// and account are kept; an account with another password is an error.
     #[arg(long, conflicts_with = "print_link")]
     create_account: bool,
-    /// Make the password file, with a random password, unless it is there, and end
+    /// Make the password file, with a random password, unless it exists, and exit
     ///
-    /// Touches no mailbox. Run it as root before --create-account, so that the owner of the mailboxes cannot
-    /// put another file in the place of the password. The directory has to be root's then.
+    /// Touches no mailbox. Run it as root, before --create-account and in a directory of root, so that the
+    /// owner of the mailboxes cannot replace the password by another file.
     #[arg(long, conflicts_with_all = ["print_link", "create_account"])]
     create_password: bool,
-    /// Print the invite link of a bot that has run, and end
+    /// Print the invite link of a bot that has run, and exit
     #[arg(long)]
     print_link: bool,
     /// Write the invite link to this file as well, which everybody may read: for web pages

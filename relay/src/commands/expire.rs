@@ -23,12 +23,12 @@ const THREADS: usize = 8;
 /// Too old is a mailbox whose last login is more than delete_inactive_users_after days ago, a message
 /// that was stored more than delete_mails_after days ago, and one of more than 200,000 bytes in `cur`
 /// that was stored more than delete_large_after days ago. Subfolders count as well. A directory without a
-/// file `password` is removed if it is empty, or holds only what a sign-up left that failed more than an hour ago;
-/// else it is named and left.
+/// file `password` is removed if it is empty, or holds only files of a sign-up that failed more than an hour ago;
+/// else it is reported and kept.
 ///
 /// Without --remove nothing is changed: it only tells what would go. `chatmail serve` does the same as
 /// --remove once a day, at expire_at_hour. Two runs at a time are not possible. Run it as the owner of the
-/// mailboxes, or as root, who goes on as that owner.
+/// mailboxes, or as root, which becomes that owner first.
 ///
 /// If nobody has logged in for 14 days, or more than half of all accounts would go at once (and more than
 /// ten), the clock may be wrong. Nothing is removed then, unless you say --force.

@@ -15,7 +15,7 @@ use crate::exit::{Exit, Failure, load};
 /// Reads the table users(addr, password[, last_login]) of the database at passdb_path and makes the file
 /// `password` in the mailbox of each address, with the day of its last login if the table has one, else today.
 /// Whatever mail is there stays. Left out: accounts that exist, accounts of tests (ci-…, ac_…), addresses of other
-/// domains, and those that `chatmail user create` does not take: they could neither send nor receive. At the end the database is renamed, `.old` behind its name.
+/// domains, and those that `chatmail user create` does not accept: they could neither send nor receive. At the end the database is renamed, `.old` behind its name.
 ///
 /// If it is interrupted, run it again: what was done is found done. Run it before the relay takes logins, or a user
 /// who is quicker makes a new account. Run it as root, who goes on as the owner of the mailboxes, or as that owner;

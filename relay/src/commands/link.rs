@@ -7,10 +7,10 @@ use std::path::Path;
 
 use rustix::fs::OFlags;
 
-/// Longest file that is read, in bytes; a link has some hundred.
+/// Longest file that is read, in bytes; a link has a few hundred.
 const MAX: u64 = 16 * 1024;
 
-/// What is in the file. A FIFO is not waited for, and a device is not read.
+/// The content of the file. A FIFO cannot block this, and a device is not read.
 pub(super) fn read(path: &Path) -> io::Result<String> {
     let mut options = OpenOptions::new();
     options

@@ -11,16 +11,16 @@ use rustix::process::{getegid, geteuid, getgid, getgroups, getuid};
 
 use crate::exit::{Exit, Failure};
 
-/// Tells the program that is started anew whom it should find itself to be: `UID:GID`.
+/// The environment variable that tells the restarted program the user it must be running as: `UID:GID`.
 const MARK: &str = "CHATMAIL_MAIL_USER";
 
-/// Goes on as the owner of `MAILBOXES_DIR` if root runs the command: what is made is the mail user's then,
-/// and a file that user has put in the way leads root nowhere. Starts the program anew to that end, so it comes
-/// before anything is read from standard input.
+/// If root runs the command, restarts it as the owner of `MAILBOXES_DIR`. New files then belong to the mail
+/// user, and that user cannot plant a file that leads root astray. Call it before anything is read from
+/// standard input, because it starts the program again.
 ///
 /// # Errors
 ///
-/// The owner cannot be told, or is root; or root cannot be given up.
+/// The owner cannot be determined, or is root; or root's privileges cannot be dropped.
 pub(crate) fn become_mail_user(config: &Config) -> Result<(), Failure> {
     let Some(mut command) = as_mail_user(config)? else {
         return Ok(());
@@ -35,8 +35,8 @@ pub(crate) fn become_mail_user(config: &Config) -> Result<(), Failure> {
     )))
 }
 
-/// This program, to be run by the owner of `MAILBOXES_DIR`, without the groups of root. `None` if it is not root that
-/// runs it now.
+/// A command that runs this program as the owner of `MAILBOXES_DIR`, without the groups of root. `None` if root is not
+/// running it now.
 ///
 /// # Errors
 ///
@@ -52,12 +52,12 @@ pub(crate) fn as_mail_user(config: &Config) -> Result<Option<Command>, Failure> 
         .map_err(|why| not_permitted(&format!("mailboxes_dir: {why}")))?;
     let mut command = Command::new("/proc/self/exe");
     command.env(MARK, mark(user.uid, user.gid));
-    // Drops the groups of root as well: all of them, where root gives itself up.
+    // This also drops root's supplementary groups, because std clears them when root sets a uid.
     command.uid(user.uid).gid(user.gid);
     Ok(Some(command))
 }
 
-/// Whether this is the program that root has started anew, which has read `chatmail.ini` before.
+/// Whether root has restarted this program, which then has read `chatmail.ini` before.
 pub(crate) fn is_started_anew() -> bool {
     env::var_os(MARK).is_some()
 }
@@ -66,7 +66,7 @@ fn mark(uid: u32, gid: u32) -> OsString {
     format!("{uid}:{gid}").into()
 }
 
-/// Whether nothing of root is left.
+/// Checks that no privilege of root is left.
 fn check(expected: &OsString) -> Result<(), Failure> {
     let (uid, gid) = (geteuid(), getegid());
     let groups = getgroups().map_err(|why| not_permitted(&why.to_string()))?;

@@ -43,7 +43,7 @@ const STACK: usize = 512 * 1024;
 ///
 /// Stops at SIGTERM and SIGINT. A notification is never lost by a stop, a crash or a kill; one that
 /// was on its way may be sent twice. Run it as the owner of the mailboxes; root
-/// goes on as that owner. Logs go to standard error.
+/// becomes that owner first. Logs go to standard error.
 #[derive(Parser)]
 #[command(
     after_help = "Exit codes: 0 stopped by a signal, 64 wrong usage, 69 it cannot go on: the spool cannot be watched, \

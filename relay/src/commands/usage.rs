@@ -25,8 +25,8 @@ use files::{Files, root_writes};
 /// automatic tests; they are not counted as active. Sizes of messages are those of the quota, before
 /// compression. No address is told.
 ///
-/// Prints a table, unless it is told to write files. A file is replaced in one step. Root may run it as well: it
-/// goes on as the owner of the mailboxes, and only files are written as root.
+/// Prints a table, unless it is told to write files. A file is replaced atomically. Root may run it as well: it
+/// makes the report as the owner of the mailboxes, and writes only the files as root.
 #[derive(Parser)]
 #[command(
     after_help = "Exit codes: 0 done, 64 wrong usage, 73 a file cannot be written, 74 standard output cannot be written \
@@ -52,7 +52,7 @@ pub(crate) struct Arguments {
     /// Print one JSON object
     #[arg(long)]
     json: bool,
-    /// Print what root is to write, for root
+    /// Print the report that root writes to files (internal)
     #[arg(long, hide = true)]
     hand_over: bool,
 }
@@ -60,7 +60,7 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let config = load(&arguments.config)?;
     if arguments.textfile.is_some() || arguments.legacy_metrics.is_some() {
-        // The mail user may not write there, and root may not look at mailboxes.
+        // The mail user may not write there, and root must not read mailboxes.
         if let Some(command) = as_mail_user(&config)? {
             return root_writes(arguments, command);
         }

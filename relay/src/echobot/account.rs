@@ -34,10 +34,10 @@ pub enum CreateError {
     Taken {
         /// Its mailbox.
         mailbox: PathBuf,
-        /// Where the password should be, if it is in a file.
+        /// The password file, if there is one.
         password_file: Option<PathBuf>,
     },
-    /// Somebody else than the user of the process could have put this there, or may replace what is in it.
+    /// Somebody other than the user of this process could have created it, or can replace its content.
     NotPrivate(PathBuf),
     /// The mailboxes belong to another user than that of the process, whose account would be of no use.
     NotOwner {
@@ -91,16 +91,16 @@ impl From<io::Error> for CreateError {
     }
 }
 
-/// Where the password of the account is.
+/// The source of the account's password.
 #[derive(Debug, Clone, Copy)]
 pub enum PasswordFrom<'a> {
-    /// In this file, which is made, with a random password and for its owner alone, if it is missing.
+    /// This file, which is created if it is missing, with a random password and readable by its owner only.
     File(&'a Path),
-    /// At hand.
+    /// The password itself.
     Text(&'a str),
 }
 
-/// Makes the account of the bot of `config`. The policy for sign-ups does not matter: it is the operator who asks.
+/// Makes the bot's account for the relay of `config`. The sign-up policy does not apply to the operator.
 ///
 /// What is there is kept: a password without an account is used for it, as after a crash between the
 /// two or when the account has expired. Runs as the owner of the mailboxes.
@@ -134,7 +134,7 @@ pub fn create_account(config: &Config, password: PasswordFrom<'_>) -> Result<Mad
         Creation::Created => Ok(Made::New),
         Creation::Existed => {
             let hash = mailbox.password()?.unwrap_or_default();
-            // One that an operator has blocked has no hash, and stays so.
+            // An account that the operator has disabled has no hash, and stays disabled.
             match is_usable_hash(&hash) && !is_hash_of(&hash, text.as_bytes()) {
                 true => Err(taken()),
                 false => Ok(Made::Before),
@@ -143,12 +143,12 @@ pub fn create_account(config: &Config, password: PasswordFrom<'_>) -> Result<Mad
     }
 }
 
-/// Makes the password file of the account to be, for its owner alone, unless it is there. Looks at no mailbox, so that
-/// root can do it, where the mail user can put nothing in the way.
+/// Makes the password file for the future account, readable by its owner only, unless it exists. Touches no mailbox,
+/// so root can do it in a directory where the mail user cannot write.
 ///
 /// # Errors
 ///
-/// [`CreateError::NotPrivate`] if somebody else could have put the file there, or can replace it.
+/// [`CreateError::NotPrivate`] if somebody else could have created the file, or can replace it.
 pub fn create_password(config: &Config, file: &Path) -> Result<Made, CreateError> {
     let not_private = |path: &Path| CreateError::NotPrivate(path.to_owned());
     let own = geteuid().as_raw();

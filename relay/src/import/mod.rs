@@ -27,7 +27,7 @@ const COMPANIONS: [&str; 3] = ["-wal", "-shm", "-journal"];
 /// An address of this relay that no new account may have: see [`Address::parse_new`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Invalid {
-    /// As in the table, without characters that a terminal would obey.
+    /// As in the table, without terminal control characters.
     pub address: String,
     /// The rule that it breaks.
     pub reason: String,
@@ -48,7 +48,7 @@ pub struct Report {
     pub ci: u64,
     /// No addresses of this relay.
     pub foreign: u64,
-    /// Not imported, since their users could neither send nor receive.
+    /// Addresses that are not imported, because their users could neither send nor receive.
     pub invalid: Vec<Invalid>,
     /// Where the database is now.
     pub renamed_to: Option<PathBuf>,
@@ -203,7 +203,7 @@ impl Importer {
         Ok(())
     }
 
-    /// A row that no account is made of. One that exists may have any name.
+    /// A row that is not imported. An account that already exists may have any name.
     fn left_out(&mut self, address: &[u8]) -> io::Result<()> {
         let domain = self.mailboxes.domain();
         let reason = match Address::parse_new(address, domain) {

@@ -59,7 +59,7 @@ struct Last {
 #[derive(Debug, Default)]
 pub(super) struct Merge {
     last: HashMap<Device, Last>,
-    /// By the time they were sent, with the batch: there is one request for a device in each.
+    /// By the time they were sent, with the batch, which holds one request for each device.
     sent: VecDeque<(Instant, u64, Device)>,
     riders: HashMap<Key, Vec<Entry>>,
 }

@@ -13,7 +13,7 @@ use chatmail_core::push::SpoolName;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Key([u8; 16]);
 
-/// The names that one notification has, one after the other.
+/// The two names of a notification, first one and then the other.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Pair {
     pub(super) waiting: Key,
@@ -57,8 +57,8 @@ impl Names {
         }
     }
 
-    /// The two keys of a notification: while it waits, and once it was claimed. A name of another kind
-    /// is never replaced, and so is claimed from the start.
+    /// The two keys of a notification: while it waits, and once it was claimed. `None` for a name of
+    /// another kind: such a file is never replaced, and so needs no claim.
     pub(super) fn pair(&self, key: Key) -> Option<Pair> {
         if self.others.contains_key(&key) {
             return None;

@@ -122,8 +122,8 @@ impl Queue {
         }
     }
 
-    /// The file of a notification that was taken gets another name. One that waits under that name is
-    /// replaced by it: it is in the queue no longer. Answers whether there was one.
+    /// Renames a notification that was taken. Another one that waits under the new name is replaced
+    /// and leaves the queue. Returns whether there was one.
     pub(super) fn renamed(&mut self, from: Key, to: Key) -> bool {
         let second = self.known.get(&from).copied();
         self.forget(from);

@@ -129,8 +129,8 @@ impl Delivery {
         None
     }
 
-    /// Takes the file out of the hands of those who deliver mail: from now on a message for this device
-    /// makes a new one. `None` if it is not its turn after all.
+    /// Claims the file, so that the next message for this device makes a new one instead of replacing it.
+    /// `None` if it cannot be sent now.
     fn claim(&mut self, mut entry: Entry, moment: Moment) -> Option<Entry> {
         let Some(Pair { waiting, claimed }) = self.names.pair(entry.key) else {
             return Some(entry);
@@ -147,7 +147,7 @@ impl Delivery {
                 }
                 entry.key = claimed;
             }
-            // A newer one, which goes in its place. Its turn will come and find no file.
+            // A newer one is sent in its place. The newer one's own entry will find no file.
             Ok(()) => self.tally.add(Counter::PushMerged, 1),
             Err(why) if why.kind() == ErrorKind::NotFound => {
                 if is_new {
@@ -396,7 +396,7 @@ impl Delivery {
         self.spool.dir().join(self.names.name(key))
     }
 
-    /// The file's name. The path would say no more.
+    /// The file's name, which says as much as the path.
     fn name(&self, key: Key) -> String {
         self.names.name(key).to_string_lossy().into_owned()
     }

@@ -63,12 +63,12 @@ struct Values<'a> {
     /// `[203.0.113.7]`
     address_domain: String,
     literal: bool,
-    /// Of Dovecot's login names.
+    /// The characters of Dovecot's login names.
     username_characters: String,
     /// A regular expression for the addresses that may send.
     address_pattern: String,
     hostname: &'a str,
-    /// Address of the operator, if one is known. Others than plain addresses are not.
+    /// Address of the operator, if it is known and a plain address.
     contact: Option<&'a str>,
     tls: Tls,
     mailboxes_dir: String,
@@ -239,7 +239,7 @@ impl MilterLists {
     }
 }
 
-/// `privacy_mail` if it is a plain address: it stands in a URI and in settings of Dovecot.
+/// `privacy_mail` if it is a plain address, because it goes into a URI and into settings of Dovecot.
 fn contact(privacy_mail: &str) -> Option<&str> {
     let (localpart, domain) = privacy_mail.split_once('@')?;
     let plain = |c: char| c.is_ascii_alphanumeric() || "._-+".contains(c);

@@ -58,7 +58,7 @@ pub struct Moved {
 pub enum NotImported {
     /// There is an account of this address.
     Exists(String),
-    /// The mailbox is that of an address that no account of this relay may have, and no other was named for it.
+    /// No account of this relay may have the address of the mailbox, and no other address was given.
     Unfit(String, AddressError),
     /// The stream is not, or not completely, what `export` writes.
     Damaged(String),
@@ -70,7 +70,7 @@ impl fmt::Display for NotImported {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             NotImported::Exists(address) => write!(f, "{address} exists already"),
-            // Whatever stands in the stream is not to reach a terminal.
+            // Text from the stream must not reach a terminal.
             NotImported::Unfit(address, why) => write!(
                 f,
                 "{}: {why}; --as names the address it gets here",

@@ -1,4 +1,4 @@
-//! Sign-ups that end half-way because the disk is full, at each step.
+//! Sign-ups that fail at each step because the disk is full.
 
 use std::process::{Command, Stdio};
 

@@ -1,4 +1,4 @@
-//! Commands that root runs, against mailboxes whose owner wants to become root by them.
+//! Commands run by root, against mailboxes whose owner attacks root.
 
 #![allow(clippy::unwrap_used)]
 
@@ -42,7 +42,7 @@ const COMMANDS: [&str; 21] = [
     "expire --remove --force",
 ];
 
-/// What the mail user puts in the way: its name below MAILBOXES_DIR, and where below root's directory it leads.
+/// A link that the mail user plants: its name below MAILBOXES_DIR, and its target below root's directory.
 const LINKS: [(&str, &str); 17] = [
     ("", ""),
     ("..", ""),

@@ -1,4 +1,4 @@
-//! Mailboxes whose owner means harm to root, and a directory of root's that has to stay as it is.
+//! Mailboxes whose owner attacks root, and a directory of root that must not change.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, FileTimes, Permissions};
@@ -21,7 +21,7 @@ pub(crate) struct Tree {
 }
 
 impl Tree {
-    /// `None`, and a word about it, unless root runs the test.
+    /// `None`, and a note on standard error, unless root runs the test.
     pub(crate) fn new() -> Option<Tree> {
         if !rustix::process::geteuid().is_root() {
             eprintln!("left out: only root has something to lose");
@@ -117,7 +117,7 @@ impl Tree {
         self.command(words).output().unwrap()
     }
 
-    /// All that is root's: kind, mode, owner, size, time and content of each file.
+    /// Everything that belongs to root: type, mode, owner, size, time and content of each file.
     pub(crate) fn snapshot(&self) -> BTreeMap<PathBuf, String> {
         let mut found = BTreeMap::new();
         describe(&self.canary(), &mut found);
@@ -152,7 +152,7 @@ fn describe(path: &Path, found: &mut BTreeMap<PathBuf, String>) {
     }
 }
 
-/// A `password` that nobody has used for long.
+/// A `password` that has not been used for a long time.
 fn forgotten(path: &Path) {
     let file = File::create(path).unwrap();
     let long_ago = SystemTime::now() - Duration::from_secs(200 * 86_400);

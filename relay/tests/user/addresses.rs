@@ -1,4 +1,4 @@
-//! Which addresses `chatmail user` makes accounts of, and what it says of others.
+//! The addresses that `chatmail user` accepts for accounts, and its errors for others.
 
 use std::fs;
 use std::io::Write;
@@ -6,7 +6,7 @@ use std::process::{Command, Output, Stdio};
 
 use super::{Relay, mail_user};
 
-/// Localparts that mail servers take in quotes only, or not at all, and the rule that each breaks.
+/// Localparts that mail servers accept only in quotes, or not at all, and the rule that each breaks.
 const UNFIT: [(&str, &str); 17] = [
     (".abcdefgh", "must not begin with '.'"),
     ("abcdefgh.", "end with '.'"),

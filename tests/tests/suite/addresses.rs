@@ -1,4 +1,4 @@
-//! One grammar of addresses: what a first login, `POST /new`, the operator and the mail servers take is the same.
+//! One grammar of addresses: a first login, `POST /new`, the operator and the mail servers accept the same ones.
 
 use std::fs;
 use std::io::Write;
@@ -49,7 +49,7 @@ const UNFIT: [&str; 18] = [
     "al$ice",
 ];
 
-/// A relay that takes localparts of every length.
+/// A relay that accepts localparts of every length.
 fn relay(params: &[(&str, &str)]) -> Instance {
     let lengths = [
         ("username_min_length", "1"),
@@ -165,7 +165,7 @@ fn an_account_by_its_first_login_can_send_and_receive() {
 fn no_login_makes_an_account_that_could_not_be_used() {
     let relay = relay(&[]);
     let too_long = format!("{LONG}5");
-    // Each refused login takes its time; they may take it together.
+    // Each refused login is delayed, so they run in parallel.
     thread::scope(|scope| {
         for localpart in UNFIT.into_iter().chain([too_long.as_str()]) {
             let relay = &relay;
@@ -301,7 +301,7 @@ fn an_account_with_an_older_name_logs_in_and_receives_as_before() {
         relay.imap(&odd);
         relay.smtp(Door::Submission, &odd);
     }
-    // Too long for a new one, and good for mail.
+    // Too long for a new account, but valid for mail.
     let made = made(&relay);
     let long = Account {
         address: format!("{LONG}{LONG}@chat.test"),

@@ -1,4 +1,4 @@
-//! Who may send to whom, and that what a client says about a message is kept.
+//! Which senders may send to which recipients, and that a client's statements about a message are kept.
 
 use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;

@@ -1,5 +1,5 @@
-//! The header of outgoing mail: what it says arrives nowhere if it is prose, and as it was sent if it
-//! is what mail programs write.
+//! The header of outgoing mail: readable text in it does not arrive, and what mail programs write
+//! arrives unchanged.
 
 use chatmail_tests::instance::Account;
 use chatmail_tests::mail::header_values;
@@ -48,7 +48,7 @@ impl Scene {
         reply.expect("SMTP")
     }
 
-    /// The newest message outside, which is signed well.
+    /// The newest message outside, which has a valid signature.
     #[track_caller]
     fn received(&self, count: usize) -> Received {
         let received = self.outside.wait_for(count)[count - 1].clone();
@@ -119,7 +119,7 @@ fn prose_in_an_outgoing_header_arrives_nowhere() {
     for name in ["Chat-Version", "Autocrypt", "Date"] {
         assert_eq!(header_values(&received.message, name).len(), 1, "{name}");
     }
-    // What the message needs is not dropped: it does not go.
+    // A field that the message needs is not dropped: the message is rejected.
     let spaces = " ".repeat(40);
     for mail in [
         scene.mail().add("To", "<dave@elsewhere.test>"),

@@ -1,4 +1,4 @@
-//! Who a client is decides what it may do: nobody without a login, and with one as oneself only.
+//! A client may send only with a login, and only as that login.
 
 use std::fs::{self, File};
 use std::os::unix::fs::{MetadataExt, chown};

@@ -1,5 +1,5 @@
-//! The files of `chatmail usage`. They mostly lie where only root may write, but root does not look at mailboxes:
-//! it has the report made by the mail user, reads it from a pipe, and writes it down.
+//! The files of `chatmail usage`. They are usually where only root may write, but root must not read mailboxes:
+//! a process of the mail user makes the report, and root reads it from a pipe and writes it.
 
 use std::fs::{self, Permissions};
 use std::io::{self, Read, Write};
@@ -15,10 +15,10 @@ use serde_json::{Value, json};
 use super::Arguments;
 use crate::exit::{Exit, Failure};
 
-/// The file in a directory of the node exporter's that relays have always written.
+/// The file that relays have always written in the directory of the node exporter.
 const TEXTFILE: &str = "fsreport.prom";
 
-/// Longest report that root takes from the mail user, in bytes; one has some thousand.
+/// Longest report that root accepts from the mail user, in bytes; one has a few thousand.
 const HANDED_OVER_MAX: u64 = 1 << 20;
 
 /// A report in the forms of the files.
@@ -37,7 +37,7 @@ impl Files {
         }
     }
 
-    /// What [`Files::parse`] reads.
+    /// The report in the form that [`Files::parse`] reads.
     pub(super) fn handed_over(&self) -> String {
         let Files {
             textfile,
@@ -61,7 +61,7 @@ impl Files {
         format!("{}\n", self.json)
     }
 
-    /// Writes the files that were asked for, and prints the object if that was as well.
+    /// Writes the requested files, and prints the JSON object if it was requested.
     pub(super) fn write(&self, arguments: &Arguments) -> Result<(), Failure> {
         if let Some(path) = &arguments.textfile {
             let path = match path.is_dir() {
@@ -80,8 +80,8 @@ impl Files {
     }
 }
 
-/// Has `command`, this program as the mail user, make the report, and writes it down. That command says itself what
-/// went wrong with the mailboxes; the answer is its exit code.
+/// Runs `command`, which is this program as the mail user, to make the report, and writes the files. That command
+/// reports problems with mailboxes itself; its exit code is returned.
 pub(super) fn root_writes(
     arguments: &Arguments,
     mut command: Command,
@@ -123,7 +123,7 @@ fn replace(path: &Path, text: &str) -> Result<(), Failure> {
             .permissions(Permissions::from_mode(0o644))
             .tempfile_in(dir.path())?;
         file.write_all(text.as_bytes())?;
-        // Whatever the umask says.
+        // Regardless of the umask.
         file.as_file()
             .set_permissions(Permissions::from_mode(0o644))?;
         file.persist(dir.path().join(name))?;
@@ -132,7 +132,7 @@ fn replace(path: &Path, text: &str) -> Result<(), Failure> {
     replace().map_err(|error| Failure(Exit::CannotCreate, format!("{}: {error}", path.display())))
 }
 
-/// Where a file is written. What root has opened stays the same directory, whatever becomes of its name.
+/// The place of a file to write. Root keeps the directory open, so renaming it cannot redirect the file.
 enum Directory {
     Named(PathBuf),
     Opened(OwnedFd),

@@ -18,8 +18,8 @@ use crate::exit::{Exit, Failure};
 
 /// Make an account, whatever the sign-up policy says.
 ///
-/// Before the @ of ADDRESS stand 1 to 64 of the characters a-z, 0-9, '.', '_' and '-'. It does not begin with '.' or
-/// '-', end with '.', or hold '..'.
+/// The part of ADDRESS before the @ has 1 to 64 of the characters a-z, 0-9, '.', '_' and '-'. It must not begin with
+/// '.' or '-', end with '.', or contain '..'.
 ///
 /// The password is asked for on the terminal. Without ADDRESS, a random one gets a random password, unless
 /// --stdin.
