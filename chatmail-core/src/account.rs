@@ -55,8 +55,8 @@ const QUERY: &AsciiSet = &NON_ALPHANUMERIC
 /// An address nobody chose, and its password. `Debug` leaves the password out.
 #[derive(Clone, PartialEq, Eq)]
 pub struct NewAccount {
-    /// `username_max_length` characters, at most [`LOCALPART_MAX`], out of `[a-z0-9]` before the `@`; of a
-    /// test, `ci-` and then these.
+    /// Has `username_max_length` characters out of `[a-z0-9]` before the `@`, at most [`LOCALPART_MAX`]; for
+    /// a test account, the first three of them are `ci-`.
     pub address: Address,
     /// `password_min_length + 3` letters, digits and other printable ASCII characters; of a test,
     /// `password_min_length` letters and digits.

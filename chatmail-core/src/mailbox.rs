@@ -208,7 +208,7 @@ impl Mailbox {
     ///
     /// # Errors
     ///
-    /// The file is there and cannot be read, or it is a link or something else than a regular file.
+    /// The file is there and cannot be read, or it is not a regular file, but a link for example.
     pub fn password(&self) -> io::Result<Option<Vec<u8>>> {
         let bytes = read_at_most(&self.path.join(PASSWORD), PASSWORD_MAX)?;
         Ok(bytes.map(|bytes| bytes.trim_ascii_end().to_owned()))

@@ -280,7 +280,7 @@ impl Mta {
         self.mail_as(sender, sender)
     }
 
-    /// MAIL of a client that has logged in; empty: it has not.
+    /// MAIL of a client with this login; empty without one.
     pub fn mail_as(&mut self, login: &str, sender: &str) -> Answer {
         match login {
             "" => self.send(b'D', b"M"),

@@ -1,4 +1,4 @@
-//! Which sockets Dovecot listens on, and that no other user of the host gets at one.
+//! The sockets that Dovecot listens on, and that no other user of the host can connect to one.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -18,7 +18,7 @@ struct Listener {
     port: u16,
 }
 
-/// All that is open: service and name, mode, user, group. Why it is open, and so wide.
+/// All open listeners: service and name, mode, user, group. The comments say who needs them.
 const OPEN: [(&str, &str, u32, &str, &str); 21] = [
     // Sessions are counted by processes that start as root.
     ("anvil", "anvil", 0o600, "", ""),
@@ -92,7 +92,7 @@ fn every_listener_is_there_for_a_reason_and_no_wider_open_than_it_gives() {
         }
     }
     assert_eq!(wrong, [] as [String; 0]);
-    // The list holds nothing that is not there.
+    // The list holds no listener that does not exist.
     let missing: Vec<_> = OPEN
         .iter()
         .map(|open| (open.0.to_owned(), open.1.to_owned()))
@@ -161,7 +161,7 @@ fn sockets_below(dir: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// Who is who on this relay.
+/// The users and groups of this relay.
 struct Names {
     lmtp: String,
     mail_user: String,

@@ -1,4 +1,4 @@
-//! What Dovecot's log does not hold, whatever goes wrong: the address of a user.
+//! Whatever goes wrong, Dovecot's log does not hold the address of a user.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
@@ -95,13 +95,13 @@ fn deliver(relay: &Instance, account: &Account) {
         .expect("LMTP");
 }
 
-/// As its neighbours in the directory are.
+/// Gives the file the owner of its directory.
 fn owned_by_the_neighbour(file: &Path) {
     let above = fs::metadata(file.parent().expect("a directory")).expect("a directory");
     chown(file, Some(above.uid()), Some(above.gid())).expect("chown");
 }
 
-/// Nobody but root gets at it.
+/// Makes a path accessible to root only.
 fn take_away(path: &Path) {
     if path.exists() {
         chown(path, Some(0), Some(0)).expect("chown");

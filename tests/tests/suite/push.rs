@@ -91,7 +91,7 @@ fn a_killed_service_loses_no_notification() {
     for _ in 0..3 {
         relay.send_encrypted(&alice, &bob);
     }
-    // Those of the second and third message took the place of those that waited.
+    // The notifications of the second and third message replaced those that waited.
     relay.wait_for_messages(&bob, 3);
     wait::until_true("a full spool", || spool(&relay).len() == 10);
     assert_eq!(sink.tokens(), [] as [&str; 0]);

@@ -1,5 +1,5 @@
-//! Delivery reports: those of mail servers pass, text that is dressed up as one does not. And what
-//! may come from address literals.
+//! Delivery reports: those of mail servers pass, text disguised as one does not. Also mail from address
+//! literals.
 
 use std::net::IpAddr;
 

@@ -1,4 +1,4 @@
-//! A relay whose mail user puts links in the way of root's commands, and whose sign-ups end half-way.
+//! A relay whose mail user plants links for root's commands, and whose sign-ups fail half-way.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, FileTimes};
@@ -118,7 +118,7 @@ fn what_nobody_came_back_for_is_expired_and_a_sign_up_that_runs_is_not() {
     relay.imap(&accounts[0]).select_inbox().expect("SELECT");
 }
 
-/// What is there between each two steps of a sign-up.
+/// The files there are between the steps of a sign-up.
 const STATES: [&[&str]; 3] = [
     &["enforceE2EEincoming"],
     &["enforceE2EEincoming", "password.tmp"],
@@ -173,7 +173,7 @@ fn chatmail(relay: &Instance, words: &[&str]) -> Output {
         .expect("chatmail")
 }
 
-/// Kind, mode, owner, times and content of all that is below a directory.
+/// Type, mode, owner, times and content of everything below a directory.
 fn snapshot(path: &Path) -> BTreeMap<PathBuf, String> {
     let mut found = BTreeMap::new();
     describe(path, &mut found);

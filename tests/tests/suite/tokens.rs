@@ -47,7 +47,7 @@ fn the_newest_twenty_tokens_are_kept_and_notified() {
     let relay = Instance::start();
     let account = relay.account("alice");
     let mut imap = relay.imap(&account);
-    // A client that means harm.
+    // A malicious client.
     for number in 0..50 {
         stored(&mut imap, format!("token{number}"));
     }

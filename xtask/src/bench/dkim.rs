@@ -73,8 +73,8 @@ pub(super) fn measure(pair: &mut Pair, rounds: u32) -> Result<Vec<Row>> {
     Ok(rows)
 }
 
-/// What the filter spends on the signature of a message of 3 KB, its hashes included, next to what OpenSSL spends on
-/// RSA alone.
+/// The time that the filter spends on signing a message of 3 KB, hashes included, next to what OpenSSL spends on RSA
+/// alone.
 fn signature(pair: &mut Pair, rounds: u32, file: &Path) -> Result<Row> {
     // On kept connections hardly anything else is done.
     let [_, kind, ..] = &KINDS;
