@@ -125,7 +125,7 @@ async fn every_key_of_a_selector_is_tried_within_a_bound() {
         assert_eq!(site.verify(&mail).await, Outcome::Pass);
     }
     assert_eq!(site.dns.asked(), [KEY]);
-    // One of two is withdrawn: what is remembered refuses nobody, the DNS does.
+    // One of two keys is withdrawn: the cache alone never rejects a message, only the DNS does.
     site.dns.say(KEY, Says::Texts(vec![good], 3600));
     let forged = Mail::encrypted(CAROL).signed(&Key::fresh(), DOMAIN, "s1");
     assert_eq!(site.verify(&forged).await, Outcome::Fail(Cause::Signature));

@@ -136,7 +136,7 @@ fn a_users_message_is_refused_if_it_reaches_nobody_and_its_content_passes() {
         let answer = mta.transaction(ALICE, recipients, &Mail::encrypted(ALICE));
         let expected = expected.map_or(Answer::Continue, |text| Answer::Reply(text.to_owned()));
         assert_eq!(answer.last(), Some(&expected), "{recipients:?}");
-        // What is wrong with the content counts more.
+        // A fault in the content takes precedence.
         let answer = mta.transaction(ALICE, recipients, &Mail::cleartext(ALICE));
         assert_eq!(answer, reply(NEEDED), "{recipients:?}");
     }

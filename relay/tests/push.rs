@@ -462,7 +462,7 @@ async fn a_message_stored_during_the_request_wakes_the_device_once_more() {
     serve(&relay);
     assert!(!add().replaced);
     eventually("the request", || server.received().len() == 1).await;
-    // What is on its way is never replaced; what waits is.
+    // A notification that is being sent is never replaced; one that waits is.
     assert!(!add().replaced);
     assert!(add().replaced);
     assert_eq!(relay.spooled().len(), 2, "one on its way, one that waits");

@@ -13,7 +13,7 @@ use super::{ADDRESS_MAX, Address, MailDomain};
 /// reject a longer one.
 pub const LOCALPART_MAX: usize = 64;
 
-/// What the localpart of a new address consists of.
+/// The characters of the localpart of a new address.
 const LOCALPART_CHARACTERS: &str = "abcdefghijklmnopqrstuvwxyz0123456789._-";
 
 /// The grammar as a POSIX extended regular expression, without the limit on the length.

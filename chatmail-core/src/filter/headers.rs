@@ -48,7 +48,7 @@ enum TopType {
     Other,
 }
 
-/// What the Auto-Submitted field says (RFC 3834 section 5).
+/// The value of the Auto-Submitted field (RFC 3834 section 5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum AutoSubmitted {
     Missing,
@@ -58,7 +58,7 @@ enum AutoSubmitted {
     Other,
 }
 
-/// What the body has to be, according to the header.
+/// The form that the header demands of the body.
 #[derive(Debug)]
 pub(super) enum Announced {
     Multipart(Content, Boundary),

@@ -208,7 +208,7 @@ fn split(text: &[u8], class: u8) -> (&[u8], &[u8]) {
 const TOKEN: u8 = 1;
 /// `attribute` of RFC 2231: a token without what marks its extended form.
 const ATTRIBUTE: u8 = 2;
-/// What a word of a boundary may hold.
+/// A character that a word of a boundary may contain.
 const BOUNDARY: u8 = 4;
 /// What may stand between quotes: no escapes.
 const QUOTED: u8 = 8;

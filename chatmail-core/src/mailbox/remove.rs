@@ -101,7 +101,7 @@ fn remove_linked(link: &Path) -> io::Result<()> {
     match fs::canonicalize(link) {
         Ok(target) => {
             let above = link.parent().ok_or(ErrorKind::NotFound)?;
-            // What the mail user does not own is not a mailbox that moved.
+            // A directory of another owner is not a mailbox that moved.
             if fs::metadata(&target)?.uid() != fs::metadata(above)?.uid() {
                 return Err(io::Error::other("a link to another user's directory"));
             }

@@ -70,7 +70,7 @@ void forks(const chatmail_config_t *config)
         _exit(0);
     CHECK(waitpid(child, &status, 0) == child && status == 0);
 
-    /* One may go uncounted behind a process that has the file and does not get the processor. */
+    /* One may go uncounted if the process that holds the lock is not scheduled in time. */
     missing = before + 2 * ROUNDS - counted(DELIVERIES);
     CHECK(missing >= 0 && missing <= 2 * ROUNDS / 100);
     CHECK(tokens(config) == 2 * TOKENS);

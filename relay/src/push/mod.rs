@@ -88,7 +88,7 @@ pub struct Delivery {
     merge: Merge,
     circuit: Circuit,
     in_flight: JoinSet<(Sent, Outcome)>,
-    /// Those in flight, and those that ride with them.
+    /// Notifications in flight, and those merged with them.
     on_their_way: HashSet<Key>,
     /// Counts how often requests were started.
     batch: u64,

@@ -208,11 +208,11 @@ fn is_statement(kind: u8, body: &[u8]) -> bool {
         34 => list(8, |mode| *mode <= 3),
         39 => body.len().is_multiple_of(2) && list(32, is_cipher),
         20 => is_notation(body),
-        // What key servers may do: nothing but what the owner says.
+        // Key server preferences: no-modify or none.
         23 => matches!(body, [0 | 0x80]),
-        // What the key is for, and what its owner's programs know.
+        // Key flags, and features.
         27 | 30 => (1..=2).contains(&body.len()),
-        // Why it is revoked, without words.
+        // The code of a reason for revocation, without text.
         29 => matches!(body, [0..=3 | 32]),
         _ => false,
     }
