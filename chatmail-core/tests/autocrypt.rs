@@ -340,27 +340,16 @@ fn packets_that_are_no_part_of_a_key_do_not_stay() {
     let key = bytes(&public);
     let text = b"Attack at dawn, bring ladders";
     let user_id = UserId::from_str(PacketHeaderVersion::New, "Attack at dawn").expect("user ID");
-    let second = user_id
-        .sign(
-            OsRng,
-            &secret.primary_key,
-            secret.primary_key.public_key(),
-            &Password::empty(),
-        )
-        .expect("signature");
+    let primary = &secret.primary_key;
+    let second = user_id.sign(OsRng, primary, primary.public_key(), &Password::empty());
+    let second = second.expect("signature");
     let mut two_ids = public.clone();
     two_ids.details.users.push(second.clone());
     let mut other_id = public.clone();
     other_id.details.users = vec![second];
     let image = UserAttribute::new_image(text.to_vec().into()).expect("attribute");
-    let image = image
-        .sign(
-            OsRng,
-            &secret.primary_key,
-            secret.primary_key.public_key(),
-            &Password::empty(),
-        )
-        .expect("signature");
+    let image = image.sign(OsRng, primary, primary.public_key(), &Password::empty());
+    let image = image.expect("signature");
     let mut with_image = public.clone();
     with_image.details.user_attributes.push(image);
     let mut no_subkey = public.clone();

@@ -188,6 +188,11 @@ mod tests {
 
     use rustix::fs::{CWD, FileType, Mode, mknodat};
 
+    fn make_fifo(path: &Path) {
+        let owner = Mode::RUSR | Mode::WUSR;
+        mknodat(CWD, path, FileType::Fifo, owner, 0).unwrap();
+    }
+
     #[test]
     fn what_is_not_a_regular_file_is_neither_read_nor_waited_for() {
         let base = tempfile::tempdir().unwrap();
@@ -199,14 +204,7 @@ mod tests {
         symlink("/dev/zero", path("device")).unwrap();
         fs::create_dir(path("directory")).unwrap();
         let _socket = UnixListener::bind(path("socket")).unwrap();
-        mknodat(
-            CWD,
-            path("fifo"),
-            FileType::Fifo,
-            Mode::RUSR | Mode::WUSR,
-            0,
-        )
-        .unwrap();
+        make_fifo(&path("fifo"));
         for name in ["link", "dangling", "device", "socket", "fifo"] {
             let error = read_at_most(&path(name), 100).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::InvalidData, "{name}: {error}");
@@ -226,14 +224,7 @@ mod tests {
         fs::write(&canary, "canary").unwrap();
         symlink(&canary, path("link")).unwrap();
         fs::hard_link(&canary, path("hard link")).unwrap();
-        mknodat(
-            CWD,
-            path("fifo"),
-            FileType::Fifo,
-            Mode::RUSR | Mode::WUSR,
-            0,
-        )
-        .unwrap();
+        make_fifo(&path("fifo"));
         fs::write(path("leftover"), "much that is left over").unwrap();
         for name in ["link", "hard link", "fifo", "leftover", "new"] {
             write_new(&path(name), b"new").unwrap();

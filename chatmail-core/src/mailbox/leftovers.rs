@@ -7,6 +7,7 @@
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::PathBuf;
+#[cfg(feature = "housekeeping")]
 use std::time::SystemTime;
 
 use super::{ENFORCE, Mailbox, named};
@@ -15,6 +16,7 @@ use super::{ENFORCE, Mailbox, named};
 pub(super) const PASSWORD_TMP: &str = "password.tmp";
 
 /// The content of a directory without `password`.
+#[cfg(feature = "housekeeping")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Remains {
     /// Nothing.

@@ -1,10 +1,9 @@
 //! The addresses that `chatmail user` accepts for accounts, and its errors for others.
 
 use std::fs;
-use std::io::Write;
-use std::process::{Command, Output, Stdio};
+use std::process::Output;
 
-use super::{Relay, mail_user};
+use super::Relay;
 
 /// Localparts that mail servers accept only in quotes, or not at all, and the rule that each breaks.
 const UNFIT: [(&str, &str); 17] = [
@@ -30,23 +29,6 @@ const UNFIT: [(&str, &str); 17] = [
     ),
 ];
 
-fn user(relay: &Relay, arguments: &[&str], input: &[u8]) -> Output {
-    mail_user::hand_over(relay.base.path());
-    let (command, arguments) = arguments.split_first().unwrap();
-    let mut child = Command::new(env!("CARGO_BIN_EXE_chatmail"))
-        .args(["user", command, "--config"])
-        .arg(relay.base.path().join("chatmail.ini"))
-        .args(arguments)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    // It may end before it has read all of it.
-    let _ = child.stdin.take().unwrap().write_all(input);
-    child.wait_with_output().unwrap()
-}
-
 #[track_caller]
 fn refused(output: &Output, words: [&str; 3]) {
     let error = String::from_utf8(output.stderr.clone()).unwrap();
@@ -61,13 +43,13 @@ fn refused(output: &Output, words: [&str; 3]) {
 fn an_address_that_could_not_be_used_is_refused_with_its_rule_and_a_remedy() {
     let relay = Relay::new();
     relay.create("alice");
-    let stream = user(&relay, &["export", "alice@chat.example"], b"").stdout;
+    let stream = relay.run(&["export", "alice@chat.example"], b"").stdout;
     for (localpart, rule) in UNFIT {
         let address = format!("{localpart}@chat.example");
         let said = [&format!("{address}: "), rule, "choose another address"];
-        let created = user(&relay, &["create", "--generate", "--", &address], b"");
+        let created = relay.run(&["create", "--generate", "--", &address], b"");
         refused(&created, said);
-        let imported = user(&relay, &["import", &format!("--as={address}")], &stream);
+        let imported = relay.run(&["import", &format!("--as={address}")], &stream);
         refused(&imported, said);
     }
     let mail = fs::read_dir(relay.base.path().join("mail")).unwrap();
@@ -83,7 +65,7 @@ fn an_account_is_made_in_lower_case() {
     let relay = Relay::new();
     relay.create("Bob.B_b-2");
     assert!(relay.mailbox("bob.b_b-2").join("password").exists());
-    let stream = user(&relay, &["export", "BOB.b_b-2@chat.example"], b"").stdout;
+    let stream = relay.run(&["export", "BOB.b_b-2@chat.example"], b"").stdout;
     relay.words("import --as Carol@Chat.Example", &stream, 0);
     assert!(relay.mailbox("carol").join("password").exists());
 }
@@ -96,12 +78,12 @@ fn an_account_with_an_older_name_is_managed_and_moves_to_a_new_one() {
         fs::rename(relay.mailbox("alice"), relay.mailbox(odd)).unwrap();
         let address = format!("{odd}@chat.example");
         for command in ["show", "disable", "enable"] {
-            let output = user(&relay, &[command, "--", &address], b"");
+            let output = relay.run(&[command, "--", &address], b"");
             assert!(output.status.success(), "{command} {odd}: {output:?}");
         }
-        let stream = user(&relay, &["export", "--", &address], b"").stdout;
+        let stream = relay.run(&["export", "--", &address], b"").stdout;
         fs::rename(relay.mailbox(odd), relay.base.path().join("away")).unwrap();
-        let imported = user(&relay, &["import"], &stream);
+        let imported = relay.run(&["import"], &stream);
         refused(
             &imported,
             [&format!("{address}: "), "the localpart m", "--as names"],
@@ -118,11 +100,11 @@ fn an_account_with_an_older_name_is_managed_and_moves_to_a_new_one() {
 fn no_address_in_a_stream_reaches_the_terminal_as_it_is() {
     let relay = Relay::new();
     relay.create("alice");
-    let mut stream = user(&relay, &["export", "alice@chat.example"], b"").stdout;
+    let mut stream = relay.run(&["export", "alice@chat.example"], b"").stdout;
     let at = stream.windows(5).position(|five| five == b"alice").unwrap();
     // In JSON; as long as the name it takes the place of.
     stream.splice(at..at + 11, *b"\\u001b[2J@x");
-    let output = user(&relay, &["import"], &stream);
+    let output = relay.run(&["import"], &stream);
     refused(
         &output,
         ["\\u{1b}[2J", "not an address of this relay", "--as names"],

@@ -34,19 +34,19 @@ impl Relay {
         Relay { base }
     }
 
-    fn command(&self, words: &str) -> Command {
+    fn command(&self, arguments: &[&str]) -> Command {
         mail_user::hand_over(self.base.path());
-        let mut command = Command::new(env!("CARGO_BIN_EXE_chatmail"));
-        command.arg("user").args(words.split(' '));
-        command
-            .arg("--config")
-            .arg(self.base.path().join("chatmail.ini"));
-        command
+        let (command, rest) = arguments.split_first().unwrap();
+        let mut user = Command::new(env!("CARGO_BIN_EXE_chatmail"));
+        user.args(["user", command, "--config"])
+            .arg(self.base.path().join("chatmail.ini"))
+            .args(rest);
+        user
     }
 
-    fn run(&self, words: &str, input: &[u8]) -> Output {
+    fn run(&self, arguments: &[&str], input: &[u8]) -> Output {
         let mut child = self
-            .command(words)
+            .command(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -60,7 +60,7 @@ impl Relay {
     /// Its answer, after it has ended with this code.
     #[track_caller]
     fn words(&self, words: &str, input: &[u8], code: i32) -> (String, String) {
-        let output = self.run(words, input);
+        let output = self.run(&Vec::from_iter(words.split(' ')), input);
         let [out, err] =
             [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap());
         assert_eq!(output.status.code(), Some(code), "{words}: {out}{err}");
@@ -278,7 +278,7 @@ fn accounts_are_listed_by_filters() {
     }
     // Who reads only the beginning has enough.
     let mut child = relay
-        .command("list")
+        .command(&["list"])
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
@@ -313,7 +313,7 @@ fn an_account_moves_through_a_stream() {
     let folder = relay.mailbox("alice").join("cur");
     fs::create_dir(&folder).unwrap();
     fs::write(folder.join("1775324677.M44P30.host,S=5:2,S"), "hello").unwrap();
-    let export = relay.run("export alice@chat.example --json", b"");
+    let export = relay.run(&["export", "alice@chat.example", "--json"], b"");
     assert!(export.status.success());
     let summary: Value = serde_json::from_slice(&export.stderr).unwrap();
     assert_eq!(
@@ -356,7 +356,7 @@ fn what_root_makes_belongs_to_the_owner_of_the_mailboxes() {
     relay.create("alice");
     relay.words("disable alice@chat.example", b"", 0);
     relay.words("password alice@chat.example --generate", b"", 0);
-    let export = relay.run("export alice@chat.example", b"").stdout;
+    let export = relay.run(&["export", "alice@chat.example"], b"").stdout;
     relay.words("import --as bob@chat.example", &export, 0);
     let mut checked = 0;
     let mut directories = vec![mail];

@@ -34,7 +34,7 @@ struct Terminal {
 
 impl Terminal {
     fn run(relay: &Relay, words: &str) -> Terminal {
-        let command = relay.command(words);
+        let command = relay.command(&Vec::from_iter(words.split(' ')));
         // For a shell.
         let words = once(command.get_program()).chain(command.get_args());
         let words: Vec<_> = words

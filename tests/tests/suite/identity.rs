@@ -247,11 +247,7 @@ fn a_user_without_a_usable_password_gets_no_mail_and_sends_none() {
 
 #[test]
 fn a_dead_recipient_keeps_the_message_from_no_other_one() {
-    let scene = Scene::on(
-        Instance::with()
-            .param("max_mailbox_size", "10M")
-            .param("max_user_send_burst_size", 100),
-    );
+    let scene = Scene::with_small_mailboxes();
     let off = scene.disabled("off");
     let full = scene.full("full");
     let nobody = scene.relay.new_account("nobody");
@@ -297,11 +293,7 @@ fn a_dead_recipient_keeps_the_message_from_no_other_one() {
 
 #[test]
 fn a_message_that_would_reach_nobody_is_refused_after_its_content() {
-    let scene = Scene::on(
-        Instance::with()
-            .param("max_mailbox_size", "10M")
-            .param("max_user_send_burst_size", 100),
-    );
+    let scene = Scene::with_small_mailboxes();
     let off = scene.disabled("off");
     let full = scene.full("full");
     let nobody = scene.relay.new_account("nobody");
@@ -410,6 +402,15 @@ struct Scene {
 impl Scene {
     fn new() -> Scene {
         Scene::on(Instance::with().param("max_user_send_burst_size", 100))
+    }
+
+    /// For mailboxes that are to become full.
+    fn with_small_mailboxes() -> Scene {
+        Scene::on(
+            Instance::with()
+                .param("max_mailbox_size", "10M")
+                .param("max_user_send_burst_size", 100),
+        )
     }
 
     fn on(relay: Builder) -> Scene {

@@ -63,14 +63,7 @@ fn a_relay_goes_on_while_root_works_among_links_to_its_own_files() {
 #[test]
 fn a_login_goes_over_whatever_an_earlier_one_left_that_was_killed() {
     let relay = Instance::start();
-    let first = relay.new_account("alice");
-    relay.imap(&first);
-    let mail = relay
-        .mailbox(&first)
-        .parent()
-        .expect("mailboxes")
-        .to_owned();
-    let own = owner(&mail);
+    let own = owner_of_mailboxes(&relay);
     for (number, files) in STATES.iter().enumerate() {
         let account = relay.new_account(&format!("bob{number}"));
         half_made(&relay, &account, files, own);
@@ -85,14 +78,7 @@ fn a_login_goes_over_whatever_an_earlier_one_left_that_was_killed() {
 #[test]
 fn what_nobody_came_back_for_is_expired_and_a_sign_up_that_runs_is_not() {
     let relay = Instance::start();
-    let first = relay.new_account("alice");
-    relay.imap(&first);
-    let mail = relay
-        .mailbox(&first)
-        .parent()
-        .expect("mailboxes")
-        .to_owned();
-    let own = owner(&mail);
+    let own = owner_of_mailboxes(&relay);
     let accounts: Vec<Account> = (0..STATES.len())
         .map(|number| relay.new_account(&format!("bob{number}")))
         .collect();
@@ -154,6 +140,13 @@ fn link(target: &Path, at: &Path, own: (u32, u32)) {
     let _ = fs::remove_file(at);
     symlink(target, at).expect("a link");
     lchown(at, Some(own.0), Some(own.1)).expect("its owner");
+}
+
+/// Whom a login makes mailboxes for.
+fn owner_of_mailboxes(relay: &Instance) -> (u32, u32) {
+    let first = relay.new_account("alice");
+    relay.imap(&first);
+    owner(relay.mailbox(&first).parent().expect("mailboxes"))
 }
 
 fn owner(path: &Path) -> (u32, u32) {
