@@ -40,7 +40,7 @@ fn are_attributes(text: &[u8], author: &[u8]) -> bool {
 }
 
 /// Decodes base64 (RFC 4648 section 4) in lines, of which only the first and the last may be short:
-/// white space is allowed only at folds. `None` if there is anything else, or too much.
+/// white space is allowed only at the ends of lines. `None` if there is anything else, or too much.
 fn decode(text: &[u8]) -> Option<Vec<u8>> {
     if text.len() / 4 * 3 > limits::KEY_BYTES {
         return None;
