@@ -5,6 +5,8 @@
 
 use std::cell::Cell;
 use std::fs::{self, File, FileTimes};
+use std::os::unix::fs::chown;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
@@ -12,13 +14,14 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
 use rustix::fs::statvfs;
-use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
+use rustix::process::{Pid, WaitId, WaitIdOptions, geteuid, waitid};
 
 use super::figures::Figures;
 use super::table::{Compared, Row, Table, Target};
 use super::{Options, usage};
 use crate::command::{cargo, target_directory, workspace};
 use crate::interrupt;
+use crate::relay::users::{self, User};
 use crate::terminal::{say, stage};
 
 const DOMAIN: &str = "bench.test";
@@ -98,6 +101,8 @@ struct Bench {
     mailboxes: u64,
     now: u64,
     program: PathBuf,
+    /// Owns the mailboxes and does the work, if root runs this: no command works on mailboxes as root.
+    user: Option<User>,
     /// Whether all mailboxes are as they should be.
     complete: Cell<bool>,
 }
@@ -119,12 +124,18 @@ impl Bench {
             "[params]\nmail_domain = {DOMAIN}\nmailboxes_dir = {}\n",
             dir.display()
         );
+        let user = match geteuid().is_root() {
+            true => Some(users::mail_user()?),
+            false => None,
+        };
+        give(&dir, user.as_ref())?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
         let bench = Bench {
             program: target_directory()?.join("release/chatmail"),
             base,
             mailboxes,
             now,
+            user,
             complete: Cell::new(false),
         };
         fs::write(bench.config(), ini)?;
@@ -217,18 +228,22 @@ impl Bench {
             }
         };
         command.args(&work.words[1..]);
+        if let Some(user) = &self.user {
+            command.uid(user.uid).gid(user.gid);
+        }
         measured(&mut command)
     }
 
     /// Makes what is missing.
     fn fill(&self) -> Result<()> {
         let (base, mailboxes, now) = (self.base.as_path(), self.mailboxes, self.now);
+        let user = self.user.as_ref();
         let threads = thread::available_parallelism().map_or(1, usize::from) as u64;
         thread::scope(|scope| {
             let makers: Vec<_> = (0..threads)
                 .map(|first| {
                     let mut numbers = (first..mailboxes).step_by(threads as usize);
-                    scope.spawn(move || numbers.try_for_each(|it| mailbox(base, now, it)))
+                    scope.spawn(move || numbers.try_for_each(|it| mailbox(base, now, it, user)))
                 })
                 .collect();
             makers.into_iter().try_for_each(|maker| match maker.join() {
@@ -239,12 +254,14 @@ impl Bench {
     }
 }
 
-fn mailbox(base: &Path, now: u64, number: u64) -> Result<()> {
+fn mailbox(base: &Path, now: u64, number: u64, user: Option<&User>) -> Result<()> {
     interrupt::check()?;
     let home = base.join(format!("mail/user{number:06}@{DOMAIN}"));
     for part in ["cur", "new", "tmp"] {
         fs::create_dir_all(home.join(part))?;
+        give(&home.join(part), user)?;
     }
+    give(&home, user)?;
     for name in [
         "dovecot-uidlist",
         "dovecot.index.log",
@@ -252,6 +269,7 @@ fn mailbox(base: &Path, now: u64, number: u64) -> Result<()> {
         "maildirsize",
     ] {
         fs::write(home.join(name), "x")?;
+        give(&home.join(name), user)?;
     }
     for message in 0..MESSAGES {
         // Half of them for more than twenty days.
@@ -262,21 +280,28 @@ fn mailbox(base: &Path, now: u64, number: u64) -> Result<()> {
             0 => home.join("new").join(name),
             _ => home.join("cur").join(name + ":2,S"),
         };
-        File::create(path)?;
+        File::create(&path)?;
+        give(&path, user)?;
     }
     let days = match number % 10 {
         0 => 100,
         _ => number % 30,
     };
     let day = now - now % DAY - days * DAY;
-    password(&home, UNIX_EPOCH + Duration::from_secs(day))
-}
-
-fn password(home: &Path, day: SystemTime) -> Result<()> {
     let path = home.join("password");
     fs::write(&path, "{SHA512-CRYPT}$6$salt$hash")?;
+    give(&path, user)?;
     let file = File::options().write(true).open(&path)?;
+    let day = UNIX_EPOCH + Duration::from_secs(day);
     Ok(file.set_times(FileTimes::new().set_modified(day))?)
+}
+
+fn give(path: &Path, user: Option<&User>) -> Result<()> {
+    match user {
+        Some(user) => chown(path, Some(user.uid), Some(user.gid))
+            .with_context(|| format!("cannot give {} to {}", path.display(), users::MAIL)),
+        None => Ok(()),
+    }
 }
 
 /// Runs it to its end.
