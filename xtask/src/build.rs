@@ -26,6 +26,13 @@ const MAIL_FEATURES: &str = "metadata,push";
 
 /// Tells how the installed Dovecot was built, and where it is; comes with dovecot-dev.
 pub(crate) const DOVECOT_CONFIG: &str = "/usr/lib/dovecot/dovecot-config";
+/// Whether the programs are built together with the tests, and so with the features of the dependencies that only
+/// tests ask for. Cargo builds a dependency anew for other features: apart, most of them would be built twice.
+pub(crate) const WITH_TESTS: &str = "CHATMAIL_BUILD_WITH_TESTS";
+
+/// Whether all is built: while tests run that start relays, cargo and make need not look for changes each time.
+pub(crate) const IS_BUILT: &str = "CHATMAIL_IS_BUILT";
+
 /// In the directory of a build: what of [`DOVECOT_CONFIG`] it was built against.
 const BUILT_AGAINST: &str = "built-against";
 
@@ -79,23 +86,25 @@ pub(crate) fn relay(wanted: Option<Version>) -> Result<Artifacts> {
     let dovecot = Dovecot::find(wanted)?;
     let target = target_directory()?;
     let ours = target.join("chatmail");
-    let _one_at_a_time = exclusive(&ours)?;
-    stage(
-        "building chatmail and chatmail-milter (the first time takes a few minutes)",
-        || cargo("build --release --package chatmail-relay --package chatmail-milter --bins"),
-    )?;
-    let auth = stage("building the library for Dovecot's auth module", || {
-        library(&ours, "auth", AUTH_FEATURES)
-    })?;
-    let mail = stage("building the library for Dovecot's mail module", || {
-        library(&ours, "mail", MAIL_FEATURES)
-    })?;
     let version = dovecot.version();
     let modules = ours.join(format!("dovecot-plugin-{version}"));
-    stage(
-        &format!("building the modules for Dovecot {version}"),
-        || dovecot_modules(&dovecot, &modules, &auth, &mail),
-    )?;
+    if !is_set(IS_BUILT) {
+        let _one_at_a_time = exclusive(&ours)?;
+        stage(
+            "building chatmail and chatmail-milter (the first time takes a few minutes)",
+            programs,
+        )?;
+        let auth = stage("building the library for Dovecot's auth module", || {
+            library(&ours, "auth", AUTH_FEATURES)
+        })?;
+        let mail = stage("building the library for Dovecot's mail module", || {
+            library(&ours, "mail", MAIL_FEATURES)
+        })?;
+        stage(
+            &format!("building the modules for Dovecot {version}"),
+            || dovecot_modules(&dovecot, &modules, &auth, &mail),
+        )?;
+    }
     let settings_module = match version {
         Version::V2_3 => None,
         Version::V2_4 => Some(existing(modules.join("settings/libchatmail_settings.so"))?),
@@ -108,6 +117,17 @@ pub(crate) fn relay(wanted: Option<Version>) -> Result<Artifacts> {
         mail_plugin: existing(modules.join("lib90_chatmail_plugin.so"))?,
         settings_module,
     })
+}
+
+fn programs() -> Result<()> {
+    cargo(match is_set(WITH_TESTS) {
+        true => "build --release --workspace --bins --test suite",
+        false => "build --release --package chatmail-relay --package chatmail-milter --bins",
+    })
+}
+
+fn is_set(variable: &str) -> bool {
+    std::env::var_os(variable).is_some_and(|value| !value.is_empty())
 }
 
 /// Two instances that start at the same time must not copy and link over each other.
