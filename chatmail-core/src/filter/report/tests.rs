@@ -204,7 +204,7 @@ fn no_report_has_more_room_for_text_than_the_manual_says() {
     }
     let manual = include_str!("../../../../man/chatmail-milter.8");
     let kib = limits::REPORT_BYTES.div_ceil(1024);
-    assert!(manual.contains(&format!("at most {kib} KiB in which anybody")));
+    assert!(manual.contains(&format!("at most {kib} KiB of readable text")));
 }
 
 #[test]
