@@ -297,7 +297,12 @@ mod tests {
 
     #[test]
     fn white_space_at_line_ends_is_ignored() {
-        let text = armored(&wrapped(&data(200), 64), "=aB+/\n").replace('\n', " \t\n");
+        let text = armored(&wrapped(&data(200), 64), "=aB+/\n");
+        for (size, answer) in [(8, Ok(())), (9, Err(Reason::Armor))] {
+            let spaces = " ".repeat(size) + "\n";
+            assert_eq!(outgoing(&text.replacen('\n', &spaces, 1)), answer);
+        }
+        let text = text.replace('\n', " \t\n");
         assert_eq!(outgoing(&text), Ok(()));
         assert_eq!(outgoing(&format!("\n \n{text}\n\n")), Ok(()));
         let blank = "\n".repeat(9);
@@ -349,7 +354,10 @@ mod tests {
             assert_eq!(read(Direction::Incoming, &with(header)), Ok(()), "{header}");
             assert_eq!(outgoing(&with(header)), Err(Reason::ArmorHeader));
         }
-        let long = format!("Comment: {}", "a".repeat(600));
+        let comment = |size: usize| format!("Comment: {}", "a".repeat(size - 9));
+        let most = comment(limits::ARMOR_HEADER_BYTES);
+        assert_eq!(read(Direction::Incoming, &with(&most)), Ok(()));
+        let long = comment(limits::ARMOR_HEADER_BYTES + 1);
         let many = "X-Tool: 1\n".repeat(60) + "X-Tool: 1";
         let long_key = format!("{}: 1", "a".repeat(KEY + 1));
         for header in [

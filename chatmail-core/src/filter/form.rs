@@ -231,6 +231,15 @@ mod tests {
     }
 
     #[test]
+    fn a_list_is_no_longer_than_it_may_be() {
+        let list = "<a@bc>, ".repeat(64);
+        for form in [Addresses(512), Links(512)] {
+            assert!(is_in(form, &list), "{form:?}");
+            assert!(!is_in(form, &format!("{list}<a>")), "{form:?}");
+        }
+    }
+
+    #[test]
     fn an_address_has_two_sides() {
         for address in [
             "alice@chat.test",

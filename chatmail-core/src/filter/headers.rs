@@ -482,6 +482,22 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_mime_version_has_a_small_comment_or_outgoing_none() {
+        let comment = |size: usize| format!("1.0 ({})", "a".repeat(size - 2));
+        for (value, incoming, outgoing) in [
+            ("1.0", true, true),
+            (&*comment(100), true, false),
+            (&*comment(101), false, false),
+            ("1.0 attack", false, false),
+            ("1.1", false, false),
+        ] {
+            let is = |direction| is_mime_version(value.as_bytes(), direction);
+            assert_eq!(is(Direction::Incoming), incoming, "{value}");
+            assert_eq!(is(Direction::Outgoing), outgoing, "{value}");
+        }
+    }
+
     proptest! {
         #[test]
         fn a_content_type_is_never_usual_to_be_read_differently(

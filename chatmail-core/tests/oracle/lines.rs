@@ -52,6 +52,8 @@ pub(super) fn account_for_every_line(
     let mut seen = [0_u32; 4];
     // `Version: 1` cannot be seen then.
     let mut base64 = false;
+    // Armor of incoming mail may have any header.
+    let headers = direction == Direction::Incoming && class == Class::Encrypted;
     for line in body.lines() {
         let line = line.trim_end_matches([' ', '\t']);
         let lower = line.to_ascii_lowercase();
@@ -65,8 +67,9 @@ pub(super) fn account_for_every_line(
             continue;
         } else if line.trim() == "Version: 1" {
             0
-        } else if lower.trim() == "secure-join: vc-request"
-            || lower.trim() == "secure-join: vg-request"
+        } else if !headers
+            && (lower.trim() == "secure-join: vc-request"
+                || lower.trim() == "secure-join: vg-request")
         {
             1
         } else if line.starts_with("This ") && direction == Direction::Incoming && line.len() < 65 {
@@ -84,10 +87,7 @@ pub(super) fn account_for_every_line(
             .all(|b| b.is_ascii_alphanumeric() || b"+/=".contains(&b))
         {
             3
-        } else if direction == Direction::Incoming
-            && class == Class::Encrypted
-            && line.contains(':')
-        {
+        } else if headers && line.contains(':') {
             // A header line of the armor: looked at where armor is read.
             continue;
         } else {

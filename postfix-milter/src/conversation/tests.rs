@@ -50,6 +50,25 @@ fn before_negotiation_there_is_nothing_but_an_end() {
 }
 
 #[test]
+fn a_login_counts_for_the_one_sender_that_it_came_with() {
+    let login = frame(b'D', b"M{auth_authen}\0alice@chat.test\0");
+    let message = [
+        frame(b'M', b"<alice@chat.test>\0"),
+        frame(b'R', b"<carol@elsewhere.test>\0"),
+        frame(b'A', b""),
+    ]
+    .concat();
+    for (logins, refused) in [([&login[..], &login], 0), ([&login, b""], 1)] {
+        let [first, second] = logins;
+        let stream = [NEGOTIATION, first, &message, second, &message].concat();
+        let (answers, _) = talk(&stream, &[]);
+        let code = b"530 5.7.0";
+        let codes = answers.windows(code.len()).filter(|window| window == code);
+        assert_eq!(codes.count(), refused);
+    }
+}
+
+#[test]
 fn an_edit_that_cannot_be_expressed_defers_the_message() {
     let mut answers = Answers::default();
     let changes = Changes {

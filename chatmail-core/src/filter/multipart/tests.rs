@@ -220,3 +220,13 @@ fn a_sentence_is_one_of_the_table_with_full_stops_or_without() {
         }
     }
 }
+
+#[test]
+fn white_space_behind_a_delimiter_is_short() {
+    let boundary = Boundary::new(b"b").expect("a boundary");
+    let with = |size: usize| format!("--b{}", " ".repeat(size));
+    assert!(delimiter(&boundary, with(limits::TRAILING_SPACE).as_bytes()).is_ok());
+    let long = with(limits::TRAILING_SPACE + 1);
+    let refused = delimiter(&boundary, long.as_bytes());
+    assert_eq!(refused.map(drop), Err(Reason::Delimiter));
+}

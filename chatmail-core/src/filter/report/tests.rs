@@ -89,7 +89,10 @@ fn a_report_has_a_null_sender_and_one_recipient() {
             "{sender}"
         );
     }
-    for recipients in [&[][..], &[alice, "bob@chat.test"], &[alice, alice]] {
+    let long = "b".repeat(limits::RECIPIENT_BYTES);
+    let several = [[alice, "bob@chat.test"], [alice, alice], [alice, &long]];
+    let several = several.iter().map(<[&str; 2]>::as_slice);
+    for recipients in several.chain([&[][..]]) {
         let refused = Err("report");
         assert_eq!(verdict("", recipients, &message), refused, "{recipients:?}");
     }
@@ -126,6 +129,7 @@ fn a_report_comes_from_the_mail_server_and_says_that_it_is_automatic() {
         "auto-notified",
         "auto-replied attack",
         "x",
+        "no\r\nAuto-Submitted: auto-replied",
     ] {
         let verdict = with("postmaster@elsewhere.test", automatic);
         assert_eq!(verdict, Err("report"), "{automatic}");
@@ -143,8 +147,8 @@ fn a_report_comes_from_the_mail_server_and_says_that_it_is_automatic() {
 fn a_text_has_four_kib_however_it_is_encoded() {
     use base64::Engine;
     let line = "Attack at dawn. Attack at dawn. Attack at dawn. Attack at dawn\r\n";
-    for (more, passes) in [("", true), (".\r\n", false)] {
-        let text = line.repeat(limits::REPORT_TEXT_BYTES / line.len()) + more;
+    for (more, passes) in [("", true), (".", false), ("Attack at dawn.", false)] {
+        let text = more.to_owned() + &line.repeat(limits::REPORT_TEXT_BYTES / line.len());
         let lines = |text: String| {
             let lines = text.as_bytes().chunks(76);
             let line = |line| String::from_utf8_lossy(line).into_owned() + "\r\n";
@@ -212,6 +216,9 @@ fn an_encoded_part_ends_with_its_encoding() {
     for (encoding, content, passes) in [
         ("quoted-printable", "Your message is lost.=\r\n", false),
         ("quoted-printable", "Your message is =6Cost.\r\n", true),
+        ("quoted-printable", "=1B$B<:GT=1B(B\r\n", true),
+        ("quoted-printable", "Lost.=07\r\n", false),
+        ("7bit", "Lost.\x07\r\n", false),
         ("base64", "TG9zdC4NCg==\r\n", true),
         ("base64", "TG9zdC4NCg=\r\n", false),
         ("base64", "TG9zdC4NCg\r\n", false),
@@ -224,5 +231,73 @@ fn an_encoded_part_ends_with_its_encoding() {
             content.to_owned(),
         );
         assert_eq!(report.passes(), passes, "{encoding}: {content}");
+    }
+}
+
+#[test]
+fn what_stands_around_the_parts_is_bounded() {
+    let usual = Pieces::usual().message();
+    let blank = |count: usize| "\r\n".repeat(count);
+    let most = limits::BLANK_LINES_INCOMING as usize;
+    let sentence = "This is a multi-part message in MIME format.\r\n";
+    for (before, passes) in [
+        (blank(most), true),
+        (blank(most + 1), false),
+        (sentence.repeat(2), true),
+        (sentence.repeat(3), false),
+    ] {
+        let message = usual.replacen("--b\r\n", &format!("{before}--b\r\n"), 1);
+        let verdict = verdict("", &["alice@chat.test"], &message);
+        assert_eq!(verdict == Ok(Class::DeliveryReport), passes, "{before:?}");
+    }
+    let name = "a".repeat(limits::FILE_NAME_BYTES + 1);
+    let space = " ".repeat(limits::REPORT_PART_HEADER_BYTES / 2);
+    for fields in [
+        format!("Content-Disposition: inline; filename={name}\r\n"),
+        format!("Content-Type: text/plain;{space}\r\nContent-Disposition: inline;{space}\r\n"),
+    ] {
+        let mut report = Pieces::usual();
+        report.text.0 = fields;
+        assert!(!report.passes(), "{}", report.text.0);
+    }
+}
+
+#[test]
+fn a_returned_header_is_read_as_that_of_a_message() {
+    let long = "a".repeat(700);
+    let blank = |count: usize| "\r\n".repeat(count);
+    let most = limits::BLANK_LINES_INCOMING as usize;
+    let encrypted = "Content-Type: multipart/encrypted; \
+        protocol=\"application/pgp-encrypted\"; boundary=c\r\n";
+    let from = "From: <alice@chat.test>\r\n";
+    for (content_type, content, passes) in [
+        ("text/rfc822-headers", blank(most + 1), true),
+        ("text/rfc822-headers", blank(most + 2), false),
+        ("text/rfc822-headers", format!("Subject: {long}\r\n"), true),
+        ("text/rfc822-headers", format!("From: {long}\r\n"), false),
+        ("message/rfc822", format!("{from}{encrypted}"), true),
+        ("message/rfc822", encrypted.to_owned(), false),
+        (
+            "message/rfc822",
+            format!("{from}Content-Type: text/html\r\n"),
+            false,
+        ),
+        (
+            "message/rfc822",
+            format!("{from}{encrypted}\r\n--c\r\n"),
+            false,
+        ),
+        (
+            "message/rfc822",
+            format!(
+                "{from}{encrypted}{}",
+                "X: a\r\n".repeat(limits::HEADER_FIELDS)
+            ),
+            false,
+        ),
+    ] {
+        let mut report = Pieces::usual();
+        report.returned = (format!("Content-Type: {content_type}\r\n"), content);
+        assert_eq!(report.passes(), passes, "{:?}", report.returned);
     }
 }

@@ -32,6 +32,7 @@ fn base64_is_decoded_in_lines_and_to_its_last_bit() {
         ("QXR0YQ=\n =", b"Atta"),
         ("QXR0YQ\n ==", b"Atta"),
         ("QXR0YQ=\n =QXR0", b""),
+        ("QXR0YQ==\n AAAA", b""),
         ("QXR0 YWNr", b""),
         ("QXR0\n YWNr\n QXR0", b""),
         ("QXR0-WNr", b""),
@@ -43,6 +44,9 @@ fn base64_is_decoded_in_lines_and_to_its_last_bit() {
     let line = "QXR0YWNr".repeat(4);
     assert!(decoded(&format!("QXR0\n {line}\n {line}\n YWNr")).is_some());
     assert!(decoded(&format!("QXR0\n {}\n YWNr", &line[4..])).is_none());
+    let indented = |count: usize| decoded(&format!("QXR0\n{}YWNr", " ".repeat(count)));
+    assert!(indented(limits::SPACE_RUN).is_some());
+    assert!(indented(limits::SPACE_RUN + 1).is_none());
     let long = "QUFB".repeat(limits::KEY_BYTES / 3 + 2);
     assert!(decoded(&long).is_none());
 }
