@@ -36,11 +36,15 @@ impl Relay {
 
     fn command(&self, arguments: &[&str]) -> Command {
         mail_user::hand_over(self.base.path());
-        let (command, rest) = arguments.split_first().unwrap();
+        let is_option = |word: &&str| word.starts_with('-');
+        let count = arguments.iter().take_while(|word| !is_option(word)).count();
+        let (words, options) = arguments.split_at(count);
         let mut user = Command::new(env!("CARGO_BIN_EXE_chatmail"));
-        user.args(["user", command, "--config"])
+        user.arg("user")
+            .args(words)
+            .arg("--config")
             .arg(self.base.path().join("chatmail.ini"))
-            .args(rest);
+            .args(options);
         user
     }
 
