@@ -26,12 +26,44 @@ const MAIL_FEATURES: &str = "metadata,push";
 
 /// Tells how the installed Dovecot was built, and where it is; comes with dovecot-dev.
 pub(crate) const DOVECOT_CONFIG: &str = "/usr/lib/dovecot/dovecot-config";
-/// Whether the programs are built together with the tests, and so with the features of the dependencies that only
-/// tests ask for. Cargo builds a dependency anew for other features: apart, most of them would be built twice.
+/// Set this variable if the tests will be built too, as CI does: [`Programs::WithTests`].
 pub(crate) const WITH_TESTS: &str = "CHATMAIL_BUILD_WITH_TESTS";
 
-/// Whether all is built: while tests run that start relays, cargo and make need not look for changes each time.
+/// Set for tests that start relays, when everything is built: cargo and make need not look for changes each time.
 pub(crate) const IS_BUILT: &str = "CHATMAIL_IS_BUILT";
+
+/// How `chatmail` and `chatmail-milter` are built. Tests need more features of many dependencies than the programs,
+/// and cargo compiles a dependency again for other features, and all that depends on it.
+#[derive(Clone, Copy)]
+pub(crate) enum Programs {
+    /// With the features they need: less to compile, unless tests follow.
+    Alone,
+    /// With the features that tests need.
+    WithTests,
+}
+
+impl Programs {
+    /// As the environment asks for.
+    pub(crate) fn wanted() -> Programs {
+        match is_set(WITH_TESTS) {
+            true => Programs::WithTests,
+            false => Programs::Alone,
+        }
+    }
+
+    fn build(self) -> Result<()> {
+        cargo(match self {
+            Programs::Alone => {
+                "build --release --package chatmail-relay --package chatmail-milter --bins"
+            }
+            Programs::WithTests => "build --release --workspace --bins --test suite",
+        })
+    }
+}
+
+fn is_set(variable: &str) -> bool {
+    std::env::var_os(variable).is_some_and(|value| !value.is_empty())
+}
 
 /// In the directory of a build: what of [`DOVECOT_CONFIG`] it was built against.
 const BUILT_AGAINST: &str = "built-against";
@@ -54,7 +86,7 @@ pub(crate) fn modules(options: &ModulesOptions) -> Result<ExitCode> {
         return Ok(ExitCode::from(EX_UNAVAILABLE));
     }
     packages::ensure(&[packages::RELAY])?;
-    let built = relay(options.dovecot)?;
+    let built = relay(options.dovecot, Programs::wanted())?;
     let modules = Modules {
         root: built.dovecot.outside(Path::new("/")),
         auth: built.auth_module,
@@ -82,7 +114,7 @@ pub(crate) struct Artifacts {
 }
 
 /// Builds everything a relay runs, with this Dovecot or the host's; does next to nothing if it is built already.
-pub(crate) fn relay(wanted: Option<Version>) -> Result<Artifacts> {
+pub(crate) fn relay(wanted: Option<Version>, programs: Programs) -> Result<Artifacts> {
     let dovecot = Dovecot::find(wanted)?;
     let target = target_directory()?;
     let ours = target.join("chatmail");
@@ -92,7 +124,7 @@ pub(crate) fn relay(wanted: Option<Version>) -> Result<Artifacts> {
         let _one_at_a_time = exclusive(&ours)?;
         stage(
             "building chatmail and chatmail-milter (the first time takes a few minutes)",
-            programs,
+            || programs.build(),
         )?;
         let auth = stage("building the library for Dovecot's auth module", || {
             library(&ours, "auth", AUTH_FEATURES)
@@ -117,17 +149,6 @@ pub(crate) fn relay(wanted: Option<Version>) -> Result<Artifacts> {
         mail_plugin: existing(modules.join("lib90_chatmail_plugin.so"))?,
         settings_module,
     })
-}
-
-fn programs() -> Result<()> {
-    cargo(match is_set(WITH_TESTS) {
-        true => "build --release --workspace --bins --test suite",
-        false => "build --release --package chatmail-relay --package chatmail-milter --bins",
-    })
-}
-
-fn is_set(variable: &str) -> bool {
-    std::env::var_os(variable).is_some_and(|value| !value.is_empty())
 }
 
 /// Two instances that start at the same time must not copy and link over each other.

@@ -29,6 +29,7 @@ const KEPT: &[&str] = &[
     "NO_PROXY",
     "PIP_INDEX_URL",
     "SSL_CERT_FILE",
+    crate::build::WITH_TESTS,
 ];
 
 /// Returns at once for root; otherwise replaces this process by the same command under sudo.

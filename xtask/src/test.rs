@@ -9,7 +9,7 @@ use chatmail_tests::dovecot::VARIABLE;
 use chatmail_tests::host::Host;
 use clap::Args;
 
-use crate::build::{self, IS_BUILT};
+use crate::build::{self, IS_BUILT, Programs};
 use crate::command::{cargo, cargo_as_root, cargo_strictly};
 use crate::dovecot::{Dovecot, Version};
 use crate::terminal::{Seconds, say, stage};
@@ -76,7 +76,7 @@ fn passed(result: Result<()>) -> Result<Outcome> {
 fn build(version: Version) -> Result<Outcome> {
     match Dovecot::obstacle(version) {
         Some(why) => Ok(Outcome::Skipped(why)),
-        None => passed(build::relay(Some(version)).map(drop)),
+        None => passed(build::relay(Some(version), Programs::WithTests).map(drop)),
     }
 }
 
@@ -87,7 +87,7 @@ fn end_to_end(version: Version) -> Result<Outcome> {
     // They wait for servers more than they compute.
     let relays = 2 * std::thread::available_parallelism().map_or(1, NonZero::get);
     // Built by the caller, so that nothing under target/ is root's; run by root, who may start mail servers.
-    build::relay(Some(version))?;
+    build::relay(Some(version), Programs::WithTests)?;
     cargo("test --release --workspace --test suite --no-run")?;
     cargo("build --release --package xtask")?;
     passed(cargo_as_root(

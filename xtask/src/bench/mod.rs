@@ -35,7 +35,7 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 
-use crate::build::Artifacts;
+use crate::build::{Artifacts, Programs};
 use crate::dovecot::Version;
 use crate::privilege::give_to_caller;
 use crate::terminal::{Seconds, say, stage, talk_on_stderr};
@@ -198,7 +198,7 @@ fn measured(
     interrupt::listen()?;
     talk_on_stderr();
     packages::ensure(&[packages::RELAY])?;
-    let artifacts = Rc::new(build::relay(options.dovecot)?);
+    let artifacts = Rc::new(build::relay(options.dovecot, Programs::Alone)?);
     let _limits = Limits::raise()?;
     let directory = options
         .dir

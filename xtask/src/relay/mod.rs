@@ -146,7 +146,7 @@ pub(crate) fn run(options: Options) -> Result<ExitCode> {
     // From here on `--stop` finds us, even while we build.
     Record::new(Vec::new())?.write(directory.path())?;
     let ports = Ports::claim(options.base_port.0)?;
-    let artifacts = build::relay(options.dovecot)?;
+    let artifacts = build::relay(options.dovecot, build::Programs::wanted())?;
     interrupt::check()?;
     let wish = Wish::read(&options)?;
     let instance = stage("writing the configuration", || {
