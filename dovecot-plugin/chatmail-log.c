@@ -133,7 +133,7 @@ chatmail_log_prefix(struct failure_context *ctx, enum chatmail_log_what what)
 	ctx->log_prefix_type_pos = strlen(head);
 }
 
-static void
+static void ATTR_FORMAT(4, 0)
 chatmail_log_line(failure_callback_t *next, enum chatmail_log_what what,
 		  const struct failure_context *ctx, const char *format,
 		  va_list args)
