@@ -466,7 +466,7 @@ proptest! {
         let value = DELTA_CHAT.trim_end();
         let at = at.index(value.len() + 1);
         let with = format!("{}{text}{}", &value[..at], &value[at..]);
-        // A space more between attributes, at a fold, or where `keydata=` had one, may be there.
+        // One more space is allowed between attributes, at a fold and right after `keydata=`.
         let (before, behind) = value.split_at(at);
         let space = |byte: Option<char>| byte.is_none_or(|c| c.is_whitespace() || c == ';');
         let harmless = text == " "

@@ -320,7 +320,7 @@ fn what_users_send_is_signed_as_it_leaves() {
         "Secure-Join-Group",
         "Secure-Join-Invitenumber",
     ] {
-        // Of fields that are there, one below them is read as the one that was signed.
+        // A verifier takes the lowest field of a name for the signed one; the others need oversigning.
         for at in [0, sent.fields.len()] {
             let mut more = sent.clone();
             more.fields

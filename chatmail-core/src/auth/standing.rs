@@ -60,7 +60,7 @@ pub fn is_usable_hash(content: &[u8]) -> bool {
     PasswordHash::parse(content).is_some()
 }
 
-/// Whether `password`, with this content, accepts this password.
+/// Whether a file `password` with this content accepts this password.
 pub fn is_hash_of(content: &[u8], password: &[u8]) -> bool {
     PasswordHash::parse(content).is_some_and(|hash| hash.matches(password))
 }

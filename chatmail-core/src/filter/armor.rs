@@ -45,7 +45,7 @@ enum State {
 pub(super) const BEGIN: &[u8] = b"-----BEGIN PGP MESSAGE-----";
 const END: &[u8] = b"-----END PGP MESSAGE-----";
 
-/// The longest header key. Those of RFC 9580 section 6.2.2 have 9 characters at most.
+/// The longest header key. Those of RFC 4880 and RFC 9580 have 9 characters at most.
 const KEY: usize = 32;
 
 impl Armor {

@@ -63,7 +63,7 @@ fn remedy(kind: ErrorKind) -> &'static str {
     }
 }
 
-/// What is wrong with a file that holds no usable key.
+/// The reason why a file holds no usable key.
 fn unreadable(pem: &[u8]) -> String {
     let has = |words: &[u8]| pem.windows(words.len()).any(|window| window == words);
     if has(b"BEGIN ENCRYPTED PRIVATE KEY") || has(b"Proc-Type: 4,ENCRYPTED") {

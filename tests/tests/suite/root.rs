@@ -142,7 +142,7 @@ fn link(target: &Path, at: &Path, own: (u32, u32)) {
     lchown(at, Some(own.0), Some(own.1)).expect("its owner");
 }
 
-/// Whom a login makes mailboxes for.
+/// The owner of the mailboxes, as (uid, gid).
 fn owner_of_mailboxes(relay: &Instance) -> (u32, u32) {
     let first = relay.new_account("alice");
     relay.imap(&first);
