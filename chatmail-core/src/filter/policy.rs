@@ -19,11 +19,12 @@
 //! | tokens of Secure-Join | 288 |
 //! | the Date, the boundary, versions and keywords | 196 |
 //!
-//! Together that is 8706 bytes. Only names have room for text with spaces. In addition there are 32768
-//! bytes for addresses in To and the like: a group may have a thousand members. The rest of an
-//! Autocrypt key is numbers in base64, up to 16384 bytes of them. As with encrypted data, nobody can
-//! distinguish a key's numbers from others. The order of the fields, the case of their names and the
-//! white space at folds can carry a few dozen bytes more.
+//! Together that is 8706 bytes. Only names have room for text with spaces.
+//!
+//! In addition there are 32768 bytes for addresses in To and the like: a group may have a thousand
+//! members. The rest of an Autocrypt key is numbers in base64, up to 16384 bytes of them. As with
+//! encrypted data, nobody can distinguish a key's numbers from others. The order of the fields, the
+//! case of their names and the white space at folds can carry a few dozen bytes more.
 
 use super::form::Form;
 use super::limits;
