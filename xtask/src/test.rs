@@ -84,8 +84,8 @@ fn end_to_end(version: Version) -> Result<Outcome> {
     if let Some(why) = Dovecot::obstacle(version) {
         return Ok(Outcome::Skipped(why));
     }
-    // They wait for servers more than they compute.
-    let relays = 2 * std::thread::available_parallelism().map_or(1, NonZero::get);
+    // They wait for servers more than they compute: with two of them a processor is idle half of the time.
+    let relays = 3 * std::thread::available_parallelism().map_or(1, NonZero::get);
     // Built by the caller, so that nothing under target/ is root's; run by root, who may start mail servers.
     build::relay(Some(version), Programs::WithTests)?;
     cargo("test --release --workspace --test suite --no-run")?;
