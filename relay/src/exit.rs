@@ -5,8 +5,6 @@ use std::path::Path;
 use chatmail_core::config::Config;
 use chatmail_sockets::{Kind, Problem};
 
-use crate::commands::mail_user::is_started_anew;
-
 /// sysexits(3).
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Exit {
@@ -50,15 +48,13 @@ impl From<Problem> for Failure {
 /// The `chatmail.ini` a command was given; its warnings go to standard error, once.
 pub(crate) fn load(path: &Path) -> Result<Config, Failure> {
     let config = read(path)?;
-    if !is_started_anew() {
-        for warning in &config.warnings {
-            eprintln!("chatmail: warning: {warning}");
-        }
+    for warning in &config.warnings {
+        eprintln!("chatmail: warning: {warning}");
     }
     Ok(config)
 }
 
-/// Like [`load`], for a command that logs the warnings.
+/// Like [`load`], without the warnings.
 pub(crate) fn read(path: &Path) -> Result<Config, Failure> {
     Config::load(path).map_err(Failure::configuration)
 }

@@ -1,12 +1,17 @@
-//! Finds the owner of the mailboxes, in a way by which that owner cannot deceive root.
+//! Finds the owner of the mailboxes, in a way by which that owner cannot deceive root, and becomes that user.
 //!
 //! Root runs commands that work on mailboxes, but everything in `MAILBOXES_DIR` belongs to the mail user, and
 //! usually so does its parent directory. So a command first becomes the owner of `MAILBOXES_DIR`. The path is walked
 //! by descriptors, one directory at a time: only links of root are followed, and the path must end at a directory of
 //! a user and a group other than root.
+//!
+//! The process itself changes its user; it does not execute a program as that user. The kernel lets the processes of
+//! a user look into each other: memory, environment and open files, which here are those of root, its terminal among
+//! them. It keeps a process that has changed its user out of their reach, until that process executes a program.
 
 use std::ffi::OsString;
 use std::fmt;
+use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStringExt;
@@ -14,6 +19,9 @@ use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{CWD, FileType, Mode, OFlags, Stat, fstat, openat, readlinkat};
 use rustix::io::Errno;
+use rustix::process::{DumpableBehavior, dumpable_behavior, set_dumpable_behavior};
+use rustix::process::{Gid, Uid, getegid, geteuid, getgid, getgroups, getuid};
+use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 
 /// As many links as the kernel follows.
 const LINKS_MAX: usize = 40;
@@ -94,6 +102,35 @@ impl MailUser {
             (uid, gid) => Ok(MailUser { uid, gid }),
         }
     }
+
+    /// Makes this process, which root runs, one of the mail user's: with that user's group and no other, for good,
+    /// and out of reach of the user's other processes.
+    ///
+    /// # Errors
+    ///
+    /// The kernel does not allow it, or there is a second thread, which would go on as root. The process may have
+    /// changed in part: it must end.
+    pub fn become_it(self) -> io::Result<()> {
+        // The system calls change the calling thread alone.
+        if fs::read_dir("/proc/self/task")?.count() != 1 {
+            return Err(io::Error::other("another thread would go on as root"));
+        }
+        let (uid, gid) = (Uid::from_raw(self.uid), Gid::from_raw(self.gid));
+        set_thread_groups(&[])?;
+        set_thread_res_gid(gid, gid, gid)?;
+        set_thread_res_uid(uid, uid, uid)?;
+        // The kernel has done this by itself, unless fs.suid_dumpable says otherwise.
+        set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
+        let is_whole = (getuid(), geteuid()) == (uid, uid)
+            && (getgid(), getegid()) == (gid, gid)
+            && getgroups()?.is_empty()
+            && dumpable_behavior()? == DumpableBehavior::NotDumpable
+            && set_thread_res_uid(None, Uid::ROOT, None).is_err();
+        match is_whole {
+            true => Ok(()),
+            false => Err(io::Error::other("some of what root may do is left")),
+        }
+    }
 }
 
 /// Whether the directory itself may be a link of root.
@@ -167,7 +204,6 @@ fn open(at: impl std::os::fd::AsFd, name: impl rustix::path::Arg) -> Result<Owne
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use std::fs;
     use std::os::unix::fs::{MetadataExt, chown, lchown, symlink};
 
     const VMAIL: u32 = 64_001;

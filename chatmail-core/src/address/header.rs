@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::is_atext;
 
+mod encoded_word;
 mod loose;
 
 /// The address in the value of a From header field, without white space or quotes inside. `None`
@@ -25,8 +26,8 @@ mod loose;
 ///
 /// Deliberately not accepted: lists, groups, source routes, an `@` in an unquoted name, comments
 /// elsewhere or nested, localparts that need their quotes, folds and encoded words inside the
-/// address, and anything but ASCII in it. Mail programs disagree about those, and a filter must
-/// not see another sender than the recipient's client.
+/// address, anything but ASCII in it, and encoded words that stand for a line break. Mail programs
+/// disagree about those, and a filter must not see another sender than the recipient's client.
 pub fn header_address(value: &[u8]) -> Option<Cow<'_, str>> {
     match plain_header_address(value) {
         Some(address) => Some(Cow::Borrowed(address)),
@@ -45,7 +46,7 @@ pub(crate) fn plain_header_address(value: &[u8]) -> Option<&str> {
             None => angle_address(skip_words(value))?,
         },
     };
-    ends_here(rest).then_some(address)
+    (ends_here(rest) && !encoded_word::break_the_line(value)).then_some(address)
 }
 
 /// `<a@b>` at the start of `text`, and what follows it.
@@ -61,7 +62,12 @@ fn ends_here(rest: &[u8]) -> bool {
     let comment = rest
         .strip_prefix(b"(")
         .and_then(|rest| rest.strip_suffix(b")"));
-    rest.is_empty() || comment.is_some_and(|inner| !inner.iter().any(|b| b"()\\\0".contains(b)))
+    rest.is_empty() || comment.is_some_and(is_plain)
+}
+
+/// Whether programs that do not know comments read no address and no separator in this one.
+fn is_plain(comment: &[u8]) -> bool {
+    !comment.iter().any(|b| b"()<>[]:;@\\,\"\0".contains(b))
 }
 
 /// What follows an unquoted name.
@@ -201,6 +207,7 @@ mod tests {
             "=?utf-8?B?QQ==?=\r\n\t<alice@chat.example>",
             "Alìce B. Carrol <alice@chat.example>",
             "alice@chat.example (Alice)",
+            "alice@chat.example (=?utf-8?q?Al=C3=ACce?=)",
             "Alice <alice@chat.example> (at home)",
             "Alice\n <alice@chat.example>",
             "Alice < alice@chat.example >",
@@ -359,6 +366,13 @@ mod tests {
             "alice@[203.0.113.7",
             "alice@chat.example;",
             "=?utf-8?q?alice?=@chat.example",
+            "alice@chat.example (<bob@evil.example>)",
+            "<alice@chat.example> (Bob, or)",
+            "alice@chat.example (\")",
+            "=?utf-8?q?=0A?= <alice@chat.example>",
+            "\"=?utf-8?b?QQo=?=\" <alice@chat.example>",
+            "alice@chat.example (=?utf-8?q?=0d=0a?=)",
+            "=?utf-8?q?=0A?= (at work) <alice@chat.example>",
             "Alice <=?utf-8?q?eve=40evil=2Eexample?=@chat.example>",
             "=?utf-8?q?Alice <alice?=eve@chat.example>",
         ] {

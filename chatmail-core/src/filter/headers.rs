@@ -9,7 +9,7 @@ use super::mime::{self, Boundary, MediaType};
 use super::multipart::Content;
 use super::policy::{self, Reads};
 use super::verdict::{Direction, HeaderEdit, Part, Reason, Refusal};
-use crate::address::{self, header_address, plain_header_address};
+use crate::address::{self, MailDomain, header_address, plain_header_address};
 
 /// What the header says about the message.
 #[derive(Debug)]
@@ -199,8 +199,14 @@ impl Header {
         }
     }
 
-    /// Whether the client has the author's address, if the author's domain is an address literal.
-    pub(super) fn check_literal(&self, client: Option<IpAddr>) -> Result<(), Refusal> {
+    /// Whether the author of incoming mail may have this address, if the domain is an address literal, for which
+    /// nobody can sign: it is not that of this relay, and what is readable comes from the client that it names.
+    pub(super) fn check_literal(
+        &self,
+        readable: bool,
+        client: Option<IpAddr>,
+        ours: &MailDomain,
+    ) -> Result<(), Refusal> {
         let Author::One(author) = &self.from else {
             return Ok(());
         };
@@ -209,9 +215,11 @@ impl Header {
             return Ok(());
         }
         let named = address::literal(domain);
-        match named.is_some() && named == client.map(|client| client.to_canonical()) {
-            true => Ok(()),
-            false => Err(refusal(Reason::ForeignLiteral, 0)),
+        let is_client = named.is_some() && named == client.map(|client| client.to_canonical());
+        match ours.is_literal() && named == address::literal(&ours.in_address()) {
+            true => Err(refusal(Reason::OwnLiteral, 0)),
+            false if readable && !is_client => Err(refusal(Reason::ForeignLiteral, 0)),
+            false => Ok(()),
         }
     }
 

@@ -21,7 +21,8 @@
 //!
 //! Reports and cleartext of an author whose domain is an address literal pass only from a client with
 //! that address, because no DKIM key proves who the author is. Encrypted mail and Secure-Join requests
-//! pass from any client, because hosts have several addresses.
+//! pass from any client, because hosts have several addresses. On a relay whose own domain is a literal, no incoming
+//! mail has an author of that domain.
 //!
 //! Every message must have one From field with one address. Outgoing mail must have the login as its
 //! envelope sender, and the envelope sender in From. Anything else is refused, whatever its content.
@@ -248,7 +249,8 @@ impl MessageFilter {
             Err(refusal) => return Ok(Verdict::Refused(refusal)),
         };
         let readable = matches!(class, Class::DeliveryReport | Class::Cleartext);
-        if readable && let Err(refusal) = self.header.check_literal(self.client) {
+        let ours = mailboxes.domain();
+        if !outgoing && let Err(refusal) = self.header.check_literal(readable, self.client, ours) {
             return Ok(Verdict::Refused(refusal));
         }
         Ok(Verdict::Accepted(Accepted {

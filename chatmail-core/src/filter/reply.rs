@@ -121,6 +121,11 @@ impl Reason {
                 Some("5.7.1"),
                 "The domain of the From address is not the address of this client",
             ),
+            Reason::OwnLiteral => Reply::new(
+                554,
+                Some("5.7.1"),
+                "Users of this relay send no mail from outside",
+            ),
             Reason::HeaderLine => Reply::new(
                 554,
                 Some("5.6.0"),

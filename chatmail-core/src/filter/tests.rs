@@ -714,3 +714,47 @@ fn all_addresses_of_a_header_are_those_of_a_large_group() {
     assert!(fits(&members(1000), "<bob@chat.test>"));
     assert!(!fits(&members(1000), &members(1000)));
 }
+
+#[test]
+fn nobody_outside_is_the_author_of_mail_of_a_relay_on_an_ip_address() {
+    let ours = MailDomain::parse("203.0.113.7").expect("a literal");
+    let mailboxes = Mailboxes::new("/nonexistent".into(), ours);
+    let verdict = |author: &str, client: &str, mailboxes: &Mailboxes| {
+        let client = client.parse().ok();
+        let mut filter = MessageFilter::new(Origin::Incoming { client }, author.as_bytes());
+        filter.recipient(b"bob@[203.0.113.7]");
+        filter.header(b"From", author.as_bytes());
+        filter.header(b"Content-Type", ENCRYPTED.as_bytes());
+        filter.body(&encrypted_body());
+        match filter.finish(mailboxes).expect("decided") {
+            Verdict::Accepted(_) => "accepted",
+            Verdict::Refused(refusal) => refusal.reason.name(),
+        }
+    };
+    for author in [
+        "alice@[203.0.113.7]",
+        "nobody@[203.0.113.7]",
+        "alice@[IPv6:::ffff:203.0.113.7]",
+        "alice@[ipv6:0:0:0:0:0:FFFF:CB00:7107]",
+    ] {
+        for client in ["203.0.113.7", "198.51.100.1", "none"] {
+            assert_eq!(
+                verdict(author, client, &mailboxes),
+                "own-literal",
+                "{author} {client}"
+            );
+        }
+        assert_eq!(verdict(author, "198.51.100.1", &nowhere()), "accepted");
+    }
+    for author in [
+        "alice@[203.0.113.8]",
+        "alice@[IPv6:2001:db8::7]",
+        "alice@chat.test",
+    ] {
+        assert_eq!(
+            verdict(author, "198.51.100.1", &mailboxes),
+            "accepted",
+            "{author}"
+        );
+    }
+}

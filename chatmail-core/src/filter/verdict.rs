@@ -221,6 +221,9 @@ pub enum Reason {
     /// Readable mail from an author whose domain is an address literal, sent by a client with another
     /// address.
     ForeignLiteral,
+    /// Incoming mail from an author whose domain is the address literal of this relay: nobody could sign it, and
+    /// nobody of this relay sends mail that way.
+    OwnLiteral,
 }
 
 impl Reason {
@@ -254,6 +257,7 @@ impl Reason {
             Reason::DeliveryStatus => "delivery-status",
             Reason::Returned => "returned",
             Reason::ForeignLiteral => "foreign-literal",
+            Reason::OwnLiteral => "own-literal",
         }
     }
 }

@@ -136,6 +136,10 @@ pub(super) fn explain(reason: &Reason, direction: Direction) -> Option<Explanati
             "Readable mail of an address literal comes from the host with that address.",
             "A host with several addresses, or mail that went through another host. Give the client's address with --client.",
         ),
+        Reason::OwnLiteral => rule(
+            "On a relay without a domain name nobody could sign a user's mail, so none comes in from other hosts.",
+            "Another host that writes a user of this relay into From. Is it outgoing mail? Then give --outgoing.",
+        ),
         _ => None,
     }
 }

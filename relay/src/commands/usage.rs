@@ -10,8 +10,8 @@ use clap::Parser;
 use serde_json::{Value, json};
 
 use super::expire::{threads, watch};
-use super::mail_user::{as_mail_user, become_mail_user};
-use crate::exit::{Exit, Failure, load};
+use super::mail_user::{become_mail_user, is_root};
+use crate::exit::{Exit, Failure, load, read};
 use crate::progress;
 
 mod files;
@@ -58,13 +58,17 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
-    let config = load(&arguments.config)?;
-    if arguments.textfile.is_some() || arguments.legacy_metrics.is_some() {
+    let to_files = arguments.textfile.is_some() || arguments.legacy_metrics.is_some();
+    if to_files && is_root() {
+        load(&arguments.config)?;
         // The mail user may not write there, and root must not read mailboxes.
-        if let Some(command) = as_mail_user(&config)? {
-            return root_writes(arguments, command);
-        }
+        return root_writes(arguments);
     }
+    // The process that hands over a report has a parent that told the warnings.
+    let config = match arguments.hand_over {
+        true => read(&arguments.config)?,
+        false => load(&arguments.config)?,
+    };
     become_mail_user(&config)?;
     let watch = watch();
     let mailboxes = config.mailboxes();
@@ -78,7 +82,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let files = Files::of(&report, json_of(&report));
     if arguments.hand_over {
         super::print(&files.handed_over())?;
-    } else if arguments.textfile.is_some() || arguments.legacy_metrics.is_some() {
+    } else if to_files {
         files.write(arguments)?;
     } else if arguments.json {
         super::print(&files.json_line())?;

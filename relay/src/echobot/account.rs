@@ -75,7 +75,7 @@ impl fmt::Display for CreateError {
             CreateError::NotOwner { mailboxes, uid } => write!(
                 f,
                 "{}: belongs to the user with number {uid}, who alone can make an account: \
-                 run this command as that user, with runuser(1) for example",
+                 run this command as root or as that user",
                 mailboxes.display()
             ),
             CreateError::Io(why) => why.fmt(f),

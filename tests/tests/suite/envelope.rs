@@ -217,6 +217,35 @@ fn a_user_asks_for_reports_of_delivery_and_gets_them() {
     assert!(!report.contains("BEGIN PGP MESSAGE"), "{report}");
 }
 
+/// An envelope identifier and an original recipient are any text (RFC 3461), and no filter looks at it.
+#[test]
+fn what_a_user_writes_into_the_envelope_stays_here() {
+    let outside = Outside::start().expect("server");
+    let scene = Scene::on(Instance::with().route("elsewhere.test", &outside));
+    let Scene { relay, alice, .. } = &scene;
+    let mail = Mail::encrypted(&alice.address, STRANGER);
+    let mut smtp = relay.smtp(Door::Smtps, alice);
+    let command = format!(
+        "MAIL FROM:<{}> RET=FULL ENVID=Meet+20me+20at+20noon BODY=8BITMIME",
+        alice.address
+    );
+    assert_eq!(smtp.command(&command).expect("SMTP").code, 250);
+    let parameters = " NOTIFY=SUCCESS,DELAY ORCPT=rfc822;behind+20the+20old+20mill";
+    assert_eq!(rcpt(&mut smtp, STRANGER, parameters).code, 250);
+    assert_eq!(scene.data(&mut smtp, &mail.to_bytes()).code, 250);
+    let received = &outside.wait_for(1)[0];
+    assert_eq!(
+        received.sender,
+        format!("<{}> BODY=8BITMIME", alice.address)
+    );
+    assert_eq!(received.recipients, [format!("<{STRANGER}>")]);
+    let reports = relay.wait_for_messages(alice, 1);
+    let report = String::from_utf8_lossy(&reports[0]);
+    for line in ["Action: relayed", "Original-Envelope-Id: Meet+20me"] {
+        assert!(report.contains(line), "{line}: {report}");
+    }
+}
+
 #[test]
 fn a_user_who_wants_no_report_gets_none() {
     let outside = Outside::start().expect("server");

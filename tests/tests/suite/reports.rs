@@ -111,6 +111,34 @@ fn encrypted_mail_of_any_address_literal_arrives_from_any_host() {
     assert_eq!(relay.wait_for_messages(&bob, 2).len(), 2);
 }
 
+/// Such a relay has no domain to sign for.
+#[test]
+fn nobody_outside_writes_as_a_user_of_a_relay_on_an_ip_address() {
+    let relay = Instance::with().param("mail_domain", "127.0.0.1").start();
+    let [alice, bob] = [relay.account("alice"), relay.account("bob")];
+    allow_cleartext(&relay, &bob);
+    let mut log = MilterLog::of(&relay);
+    for author in [
+        alice.address.clone(),
+        "nobody@[127.0.0.1]".to_owned(),
+        "alice@[IPv6:::ffff:127.0.0.1]".to_owned(),
+        "alice@[ipv6:0:0:0:0:0:FFFF:7F00:1]".to_owned(),
+    ] {
+        let encrypted = Mail::encrypted(&author, &bob.address);
+        let plain = Mail::cleartext(&author, &bob.address);
+        for mail in [&encrypted, &plain] {
+            for client in ["127.0.0.6", "127.0.0.1"] {
+                let reply = send(&relay, client, "carol@[127.0.0.6]", &[&bob.address], mail);
+                let expected = "554 5.7.1 Users of this relay send no mail from outside";
+                assert_eq!(reply.to_string(), expected, "{author} from {client}");
+                assert_eq!(log.next(&author).reason(), "own-literal");
+            }
+        }
+    }
+    relay.send_encrypted(&alice, &bob);
+    assert_eq!(relay.wait_for_messages(&bob, 1).len(), 1);
+}
+
 /// Postfix returns the whole message to its author, and another relay would let that pass.
 #[test]
 fn a_bounce_of_a_relay_on_an_ip_address_passes_at_other_relays_from_that_address() {

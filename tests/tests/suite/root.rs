@@ -1,14 +1,17 @@
-//! A relay whose mail user plants links for root's commands, and whose sign-ups fail half-way.
+//! A relay whose mail user plants links for root's commands and looks into them, and whose sign-ups fail half-way.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, FileTimes};
+use std::io::{PipeReader, PipeWriter, Write, pipe};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, lchown, symlink};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::time::{Duration, SystemTime};
 
-use chatmail_tests::Instance;
 use chatmail_tests::instance::Account;
+use chatmail_tests::{Instance, process, wait};
+use rustix::io::ioctl_fionbio;
 
 #[test]
 fn a_relay_goes_on_while_root_works_among_links_to_its_own_files() {
@@ -57,7 +60,68 @@ fn a_relay_goes_on_while_root_works_among_links_to_its_own_files() {
     // A login makes the account anew that was deleted, and mail comes in.
     let mut imap = relay.imap(&alice);
     relay.send_encrypted(&alice, &alice);
-    chatmail_tests::wait::until_true("mail", || imap.select_inbox().expect("SELECT") == 1);
+    wait::until_true("mail", || imap.select_inbox().expect("SELECT") == 1);
+}
+
+#[test]
+fn the_mail_user_cannot_look_into_a_command_that_root_runs() {
+    let relay = Instance::start();
+    let alice = relay.account("alice");
+    let mail = relay
+        .mailbox(&alice)
+        .parent()
+        .expect("mailboxes")
+        .to_owned();
+    let own = owner(&mail);
+    let alice = alice.address;
+    // To be complained about.
+    let unreadable = mail.join("carol@chat.test");
+    fs::create_dir(&unreadable).expect("a directory");
+    fs::set_permissions(&unreadable, fs::Permissions::from_mode(0)).expect("its mode");
+    lchown(&unreadable, Some(own.0), Some(own.1)).expect("its owner");
+    // What is not protected, it sees: as long as a program that it runs itself.
+    let mut plain = Command::new("sleep");
+    plain.arg("60").uid(own.0).gid(own.1);
+    let mut plain = plain.spawn().expect("sleep");
+    assert_eq!(seen(plain.id(), own), ["environ", "fd/0"]);
+    plain.kill().expect("kill");
+    plain.wait().expect("sleep");
+    let textfile = tempfile::tempdir().expect("a directory of root's");
+    let textfile = textfile.path().display().to_string();
+    for words in [
+        &["user", "password", &alice, "--stdin"][..],
+        &["user", "create", "dave@chat.test", "--stdin"],
+        &["user", "list"],
+        &["user", "show", &alice],
+        &["user", "export", &alice],
+        &["user", "import", "--as", "erin@chat.test"],
+        &["user", "invite", "list", "--json"],
+        &["echobot", "--create-account", "--password-file", "-"],
+        &["import-sqlite", "--dry-run"],
+        &["expire"],
+        &["usage"],
+        &["usage", "--textfile", &textfile],
+    ] {
+        let (input, writer) = pipe().expect("a pipe");
+        let (_unread, full) = full_pipe();
+        let mut child = command(&relay, words)
+            .env("ROOTS_SECRET", "hunter2")
+            .stdin(input)
+            .stdout(full.try_clone().expect("a descriptor"))
+            .stderr(full)
+            .spawn()
+            .expect("chatmail");
+        let _held_open = writer;
+        let worker = wait::until("a process of the mail user", || {
+            let tree = process::tree(child.id());
+            let mut all = tree.into_iter().map(|process| process.pid);
+            all.find(|pid| fs_owner(*pid) == Some(own))
+        });
+        assert_eq!(seen(worker, own), [""; 0], "{words:?}");
+        child.kill().expect("kill");
+        let _ = process::signal(worker, process::Signal::KILL);
+        child.wait().expect("chatmail");
+    }
 }
 
 #[test]
@@ -154,16 +218,53 @@ fn owner(path: &Path) -> (u32, u32) {
     (found.uid(), found.gid())
 }
 
-/// The command of the program that serves this relay, run by root.
 fn chatmail(relay: &Instance, words: &[&str]) -> Output {
+    command(relay, words).output().expect("chatmail")
+}
+
+/// The command of the program that serves this relay, run by root.
+fn command(relay: &Instance, words: &[&str]) -> Command {
     let endpoints = relay.endpoints();
     let serve = format!("/proc/{}/exe", endpoints.serve_pid);
-    Command::new(fs::read_link(serve).expect("chatmail serve"))
-        .args(words)
-        .arg("--config")
-        .arg(&endpoints.config)
-        .output()
-        .expect("chatmail")
+    let mut command = Command::new(fs::read_link(serve).expect("chatmail serve"));
+    command.args(words).arg("--config").arg(&endpoints.config);
+    command
+}
+
+/// A pipe whose writer waits.
+fn full_pipe() -> (PipeReader, PipeWriter) {
+    let (reader, mut writer) = pipe().expect("a pipe");
+    ioctl_fionbio(&writer, true).expect("a pipe that does not wait");
+    while writer.write(&[0; 4096]).is_ok() {}
+    ioctl_fionbio(&writer, false).expect("a pipe that waits");
+    (reader, writer)
+}
+
+/// What a process of this user sees of another process: proc(5) asks the same as ptrace(2) does.
+fn seen(pid: u32, (uid, gid): (u32, u32)) -> Vec<&'static str> {
+    let sees = |name: &str| {
+        let path = format!("/proc/{pid}/{name}");
+        let mut look = match name.starts_with("fd/") {
+            true => Command::new("readlink"),
+            false => Command::new("cat"),
+        };
+        look.arg(path).uid(uid).gid(gid);
+        let looked = look.stdout(Stdio::null()).stderr(Stdio::null()).status();
+        looked.expect("cat or readlink").success()
+    };
+    let mut all = vec!["environ", "fd/0"];
+    all.retain(|name| sees(name));
+    all
+}
+
+/// The user and group by whose rights a process works on files.
+fn fs_owner(pid: u32) -> Option<(u32, u32)> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let id = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+        line.split_whitespace().last()?.parse().ok()
+    };
+    Some((id("Uid:")?, id("Gid:")?))
 }
 
 /// Type, mode, owner, times and content of everything below a directory.

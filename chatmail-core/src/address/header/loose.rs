@@ -4,7 +4,10 @@
 //! that needs none. A comment must not contain anything that looks like an address or a separator:
 //! programs that do not know comments would read it as such.
 
-use super::{addr_spec, domain, dot_atom, skip_quoted_string, skip_white_space, skip_words};
+use super::encoded_word::break_the_line;
+use super::{
+    addr_spec, domain, dot_atom, is_plain, skip_quoted_string, skip_white_space, skip_words,
+};
 
 /// The one address, without blanks and quotes.
 pub(super) fn header_address(value: &[u8]) -> Option<String> {
@@ -21,7 +24,8 @@ pub(super) fn header_address(value: &[u8]) -> Option<String> {
             None => angle_address(comments.skip(skip_words(value))?, &mut comments)?,
         },
     };
-    comments.skip(rest)?.is_empty().then_some(address)
+    let is_whole = comments.skip(rest)?.is_empty() && !break_the_line(value);
+    is_whole.then_some(address)
 }
 
 /// How many comments there were so far.
@@ -38,10 +42,9 @@ impl Comments {
         };
         let end = inner.iter().position(|&b| b == b')')?;
         let (inner, rest) = inner.split_at(end);
-        let special = |b: &u8| b"()<>[]:;@\\,\"\0".contains(b);
         let encoded_word = inner.windows(2).any(|pair| pair == b"=?");
         self.0 += 1;
-        if self.0 > 1 || encoded_word || inner.iter().any(special) {
+        if self.0 > 1 || encoded_word || !is_plain(inner) {
             return None;
         }
         self.skip(rest.get(1..)?)

@@ -1,10 +1,11 @@
 //! The files of `chatmail usage`. They are usually where only root may write, but root must not read mailboxes:
-//! a process of the mail user makes the report, and root reads it from a pipe and writes it.
+//! a process that has become the mail user makes the report, and root reads it from a pipe and writes it.
 
 use std::fs::{self, Permissions};
 use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
@@ -80,13 +81,12 @@ impl Files {
     }
 }
 
-/// Runs `command`, which is this program as the mail user, to make the report, and writes the files. That command
-/// reports problems with mailboxes itself; its exit code is returned.
-pub(super) fn root_writes(
-    arguments: &Arguments,
-    mut command: Command,
-) -> Result<ExitCode, Failure> {
+/// Has the report made by a second process of this program, which becomes the mail user, and writes the files. That
+/// process reports problems with mailboxes itself; its exit code is returned.
+pub(super) fn root_writes(arguments: &Arguments) -> Result<ExitCode, Failure> {
+    let mut command = Command::new("/proc/self/exe");
     command
+        .arg0("chatmail")
         .args(["usage", "--hand-over", "--config"])
         .arg(&arguments.config)
         .stdin(Stdio::null())
