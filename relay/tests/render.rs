@@ -512,9 +512,11 @@ fn no_extension_of_smtp_is_hidden_from_clients() {
     let Some(main) = host.postconf("-n") else {
         return;
     };
-    for keyword in ["_ehlo_keyword", "_lhlo_keyword", "smtputf8_enable"] {
+    for keyword in ["smtpd_discard_ehlo", "lmtp_discard_lhlo", "smtputf8_enable"] {
         assert!(!main.contains(keyword), "{main}");
     }
+    // Other servers are told nothing that a sender could write into it.
+    has(&main, "smtp_discard_ehlo_keywords = dsn");
     has(&main, "recipient_delimiter = +");
 }
 

@@ -249,7 +249,7 @@ fn directories_that_are_exchanged_with_links_meanwhile_lead_nowhere() {
 fn the_service_goes_on_as_the_mail_user() {
     let Some(tree) = Tree::new() else { return };
     let mut child = tree
-        .command(&["serve"])
+        .service(&["serve"])
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();

@@ -13,6 +13,8 @@ use tempfile::TempDir;
 pub(crate) const MAIL_USER: u32 = 65_534;
 pub(crate) const ALICE: &str = "alice@chat.test";
 
+const PROGRAM: &str = env!("CARGO_BIN_EXE_chatmail");
+
 /// A message that is too old.
 const MESSAGE: &str = "1600000000.M1P1.host,S=5,W=5:2,S";
 
@@ -104,17 +106,27 @@ impl Tree {
     /// `chatmail`, run by root, which has to end within 20 seconds.
     pub(crate) fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new("timeout");
+        command.args(["20", PROGRAM]);
+        self.with_words(command, words)
+    }
+
+    pub(crate) fn run(&self, words: &[&str]) -> Output {
+        self.command(words).output().unwrap()
+    }
+
+    /// `chatmail`, run by root, as a child of the test. A signal for `timeout` that comes right behind its
+    /// fork(2) ends `timeout` alone.
+    pub(crate) fn service(&self, words: &[&str]) -> Command {
+        self.with_words(Command::new(PROGRAM), words)
+    }
+
+    fn with_words(&self, mut command: Command, words: &[&str]) -> Command {
         command
-            .args(["20", env!("CARGO_BIN_EXE_chatmail")])
             .args(words)
             .arg("--config")
             .arg(self.path("chatmail.ini"))
             .stdin(Stdio::null());
         command
-    }
-
-    pub(crate) fn run(&self, words: &[&str]) -> Output {
-        self.command(words).output().unwrap()
     }
 
     /// Everything that belongs to root: type, mode, owner, size, time and content of each file.
