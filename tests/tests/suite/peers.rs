@@ -1,5 +1,8 @@
 //! Two relays exchange mail: what one signs the other verifies.
 
+use std::fs;
+use std::process::Command;
+
 use chatmail_tests::mail::{body, header_values};
 use chatmail_tests::milter_log::MilterLog;
 use chatmail_tests::smtp::Door;
@@ -54,15 +57,22 @@ fn a_report_that_postfix_writes_passes_at_the_peer() {
     let bob = there.account("bob");
     let mut log = MilterLog::of(&here);
     let mail = Mail::encrypted(&alice.address, &bob.address);
-    let mut smtp = here.smtp(Door::Smtps, &alice);
-    for command in [
-        format!("MAIL FROM:<{}>", alice.address),
-        format!("RCPT TO:<{}> NOTIFY=SUCCESS", bob.address),
-    ] {
-        assert_eq!(smtp.command(&command).expect("SMTP").code, 250);
-    }
-    assert_eq!(smtp.command("DATA").expect("SMTP").code, 354);
-    assert_eq!(smtp.content(&mail.to_bytes()).expect("SMTP").code, 250);
+    // The mailbox goes while the message is in the peer's queue.
+    let socket = &there.endpoints().lmtp_socket;
+    let away = socket.with_extension("away");
+    fs::rename(socket, &away).expect("the socket of LMTP");
+    assert_eq!(here.send(Door::Smtps, &alice, &bob, &mail).code, 250);
+    there.wait_for_log("postfix", "a message that waits", |log| {
+        log.contains("status=deferred")
+    });
+    fs::remove_dir_all(there.mailbox(&bob)).expect("mailbox");
+    fs::rename(&away, socket).expect("the socket of LMTP");
+    let mut flush = Command::new("postqueue");
+    flush
+        .arg("-c")
+        .arg(&there.endpoints().postfix_config_directory)
+        .arg("-f");
+    assert!(flush.status().expect("postqueue").success());
 
     let reports = here.wait_for_messages(&alice, 1);
     let from = header_values(&reports[0], "From");
@@ -90,12 +100,12 @@ fn a_user_of_the_peer_who_is_disabled_gets_nothing() {
     let (here, there) = pair();
     let alice = here.account("alice");
     let bob = there.account("bob");
-    std::fs::File::create(there.mailbox(&bob).join("DISABLED")).expect("DISABLED");
+    fs::File::create(there.mailbox(&bob).join("DISABLED")).expect("DISABLED");
     let mail = Mail::encrypted(&alice.address, &bob.address);
     assert_eq!(here.send(Door::Smtps, &alice, &bob, &mail).code, 250);
     let reports = here.wait_for_messages(&alice, 1);
     assert!(String::from_utf8_lossy(&reports[0]).contains("550 5.1.1"));
-    std::fs::remove_file(there.mailbox(&bob).join("DISABLED")).expect("DISABLED");
+    fs::remove_file(there.mailbox(&bob).join("DISABLED")).expect("DISABLED");
     assert_eq!(there.imap(&bob).select_inbox().expect("INBOX"), 0);
 }
 
